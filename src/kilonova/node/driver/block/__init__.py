@@ -1,0 +1,1 @@
+"""The block port and its drivers."""

@@ -1,0 +1,61 @@
+"""The block port: images cached on a host, and the local disks of its guests. Idempotent; errors are DriverError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.wire.guest import GuestSpec, ImageRef
+from kilonova.wire.node import ImageTicket
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all; 0 when not known); cheap, may be called often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The file system that holds the disks, in bytes."""
+
+    total: int
+    free: int
+
+
+class BlockDriver(Protocol):
+    """Image cache and guests' disks on one host; see the module's promise."""
+
+    async def start(self) -> None:
+        """Make the directories; remove half-written files of an earlier run."""
+
+    async def space(self) -> Space:
+        """How much room there is."""
+
+    async def cached(self, image: ImageRef) -> bool:
+        """Whether the image's bytes are here and whole."""
+
+    async def fetch(self, image: ImageRef, ticket: ImageTicket, progress: Progress) -> None:
+        """Bring an image into the cache once, however many ask at the same time: checked against size, sha512 and the
+        claimed format (nothing with a backing file, data file or other format passes: `image_refused`). A failure or
+        cancellation leaves nothing behind. Raises `no_space` before the low-disk watermark would be crossed."""
+
+    async def create(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """The guest's disks, made if absent (root as an overlay over the cached image, grown to `root_gb`; ephemeral;
+        swap; config drive when bytes are given, rewritten if they differ). An existing root disk is never overwritten."""
+
+    async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        """The disks that exist for a guest."""
+
+    async def remove(self, server_id: str) -> None:
+        """Remove all of a guest's disks."""
+
+    async def list(self) -> tuple[str, ...]:
+        """The server ids that have disks here."""
+
+    async def evict(self, keep: frozenset[str], older_than: float) -> tuple[str, ...]:
+        """Remove cached images whose sha512 is not in `keep`, that no disk uses, and unused for `older_than` seconds;
+        answers what was removed."""
+
+    def root_path(self, server_id: str) -> Path:
+        """Where a guest's root disk is or would be."""

@@ -1,0 +1,1 @@
+"""The net port and its drivers."""

@@ -1,0 +1,1 @@
+"""The virt port and its drivers."""

@@ -1,0 +1,101 @@
+"""The virt port: guests on one host.
+
+Every method is idempotent: asking again for what already holds succeeds and does nothing. Drivers touch only guests
+that carry the cloud's id. Errors are DriverError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kilonova.wire.guest import GuestSpec
+from kilonova.wire.node import Inventory
+
+RunState = Literal["running", "stopped", "paused", "crashed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskDevice:
+    """A disk of a guest: `role` is root, ephemeral, swap or config (a read-only CD-ROM)."""
+
+    role: Literal["root", "ephemeral", "swap", "config"]
+    path: Path
+    format: Literal["qcow2", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class NicDevice:
+    """A NIC of a guest: the interface `device` that will appear in `bridge` (both empty on a fake network)."""
+
+    port_id: str
+    mac: str
+    bridge: str
+    device: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestState:
+    """What the hypervisor says of one guest. `start` differs after each start of it (not after a reboot inside);
+    it is empty when the guest does not run. `fence` is what the last `define` wrote into it."""
+
+    server_id: str
+    state: RunState
+    fence: int
+    start: str
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PowerEvent:
+    """Something happened to a guest, asked for or not. `cause` tells shutdown from inside, destroy, crash, start…"""
+
+    server_id: str
+    cause: Literal["started", "shutdown", "destroyed", "crashed", "rebooted", "undefined", "paused", "resumed"]
+
+
+class VirtDriver(Protocol):
+    """Guests on one host; see the module's promise."""
+
+    async def start(self) -> None:
+        """Connect; afterwards `events` flow. Raises DriverError with what to do when the hypervisor is not there."""
+
+    async def close(self) -> None:
+        """Disconnect. Guests go on running."""
+
+    async def inventory(self) -> Inventory:
+        """What this host has for guests; `disk_gb` is left 0 (the block driver knows)."""
+
+    async def define(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> None:
+        """Make the guest known to the hypervisor, replacing an older definition; does not start it."""
+
+    async def power_on(self, server_id: str) -> None:
+        """Start a defined guest. Its console log goes on where it was (bounded)."""
+
+    async def shutdown(self, server_id: str, timeout: float) -> bool:
+        """Ask the guest to power off and wait at most `timeout` seconds; True when it is off. Never forces."""
+
+    async def power_off(self, server_id: str) -> None:
+        """Stop the guest at once, as if the plug were pulled."""
+
+    async def reboot_soft(self, server_id: str, timeout: float) -> bool:
+        """Ask the guest to restart itself (agent or ACPI), at most `timeout` seconds; True when it has restarted
+        (same definition, new boot inside). False when the guest did not react; nothing is forced."""
+
+    async def undefine(self, server_id: str) -> None:
+        """Forget the guest with all that the hypervisor keeps for it (NVRAM, logs). It must be off."""
+
+    async def get(self, server_id: str) -> GuestState | None:
+        """The guest as it is now; None when the hypervisor does not know it."""
+
+    async def list(self) -> tuple[GuestState, ...]:
+        """Every guest that carries the cloud's id."""
+
+    async def console_output(self, server_id: str, limit: int) -> bytes:
+        """The last `limit` bytes at most of what the guest wrote to its serial console; empty when it never ran."""
+
+    def events(self) -> AsyncIterator[PowerEvent]:
+        """Changes as they happen, for ever. May lose some (reconnects): the agent also lists now and then."""

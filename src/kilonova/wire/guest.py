@@ -1,0 +1,106 @@
+"""The desired state of a guest, and what a node observed of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kilonova.wire.network import PortDoc
+
+Power = Literal["running", "stopped", "absent"]
+ObservedPower = Literal["running", "stopped", "paused", "crashed", "absent", "unknown"]
+
+
+class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
+    """An image by identity of its bytes. `virtual_bytes` is the size that a guest sees; 0 when not known."""
+
+    image_id: str
+    name: str
+    sha512: str
+    size: int
+    disk_format: str
+    virtual_bytes: int = 0
+    properties: dict[str, str] = {}
+
+
+class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest may read about itself; `guestdata` renders it. `user_data` is base64 text, times are in µs."""
+
+    server_id: str
+    name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    availability_zone: str = "nova"
+    launch_index: int = 0
+    reservation_id: str = ""
+    public_keys: dict[str, str] = {}
+    key_types: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    user_data: str = ""
+    admin_password: str = ""
+    flavor: str = ""
+    created_at: int = 0
+
+
+class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node shall make true for one guest.
+
+    `fence` rises when someone new takes charge of the server (delete, evacuate): a node refuses a lower one and drops
+    what it does under it. `version` rises with each change under a fence. `boot_count`, `soft_reboots` and
+    `hard_reboots` are levels, not commands: the node compares them with its journal and does what is missing, once.
+    Memory in MiB, root and ephemeral disks in GiB, swap in MiB; `root_gb` 0 means the image's own size.
+    """
+
+    server_id: str
+    fence: int
+    version: int
+    power: Power
+    name: str = ""
+    vcpus: int = 1
+    memory_mb: int = 64
+    root_gb: int = 0
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
+    image: ImageRef | None = None
+    ports: tuple[PortDoc, ...] = ()
+    config_drive: bool = False
+    document: GuestDocument | None = None
+    boot_count: int = 0
+    soft_reboots: int = 0
+    hard_reboots: int = 0
+    stop_timeout: int = 60
+    fake: dict[str, str] = {}
+    request_id: str = ""
+
+
+class GuestError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a node could not do it. `message` is public; `detail` is not."""
+
+    code: str
+    message: str
+    detail: str = ""
+    retryable: bool = False
+
+
+class GuestObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node saw of one guest, with the levels that it has reached. `at` is in µs of the node's clock.
+
+    `fence` and `version` are of the spec that was in force. `error` is set when the node gave up on that version.
+    `progress` (0–100) and `stage` tell how far long work is.
+    """
+
+    server_id: str
+    fence: int
+    version: int
+    power: ObservedPower
+    boot_count: int = 0
+    soft_reboots: int = 0
+    hard_reboots: int = 0
+    settled: bool = True
+    cause: str = ""
+    stage: str = ""
+    progress: int = 0
+    error: GuestError | None = None
+    at: int = 0

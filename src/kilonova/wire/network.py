@@ -1,0 +1,127 @@
+"""Networks as a node needs them: versioned documents, fetched when a node lacks the version that it is told of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["ingress", "egress"]
+
+
+class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of a port, with its subnet."""
+
+    subnet_id: str
+    address: str
+
+
+class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """One security group rule (allow only). `protocol` is a name (tcp, udp, icmp, icmpv6) or a number as text; None is any.
+
+    For tcp and udp `port_min`/`port_max` are ports, for ICMP type and code. At most one of `remote_prefix` and
+    `remote_group` is set; the latter names an AddressSetDoc.
+    """
+
+    direction: Direction
+    ethertype: Literal["IPv4", "IPv6"]
+    protocol: str | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_prefix: str | None = None
+    remote_group: str | None = None
+
+
+class AddressPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Another source that a port may use beside its own."""
+
+    address: str
+    mac: str
+
+
+class PortDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A port bound to this host. With `port_security` false neither filtering nor anti-spoofing applies."""
+
+    port_id: str
+    network_id: str
+    version: int
+    mac: str
+    fixed_ips: tuple[FixedIp, ...] = ()
+    server_id: str = ""
+    hostname: str = ""
+    admin_up: bool = True
+    port_security: bool = True
+    rules: tuple[RuleDoc, ...] = ()
+    allowed_pairs: tuple[AddressPair, ...] = ()
+
+
+class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that DHCP hands to guests."""
+
+    destination: str
+    nexthop: str
+
+
+class SubnetDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A subnet. `dhcp_address` is the address at which this network's DHCP server and resolver sit (None without DHCP)."""
+
+    subnet_id: str
+    ip_version: Literal[4, 6]
+    cidr: str
+    gateway: str | None = None
+    enable_dhcp: bool = True
+    dhcp_address: str | None = None
+    dns_servers: tuple[str, ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
+    ipv6_mode: Literal["", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"] = ""
+
+
+class NetworkDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A network. `external` ones are where routers have their gateways and the world outside begins."""
+
+    network_id: str
+    version: int
+    name: str
+    mtu: int = 1500
+    external: bool = False
+    dns_domain: str = ""
+    subnets: tuple[SubnetDoc, ...] = ()
+
+
+class RouterInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """A router's leg in an internal network: its addresses with prefix length (`10.0.0.1/24`)."""
+
+    port_id: str
+    network_id: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+class FloatingIpDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A one-to-one translation between an external and a fixed address."""
+
+    floating: str
+    fixed: str
+
+
+class RouterDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A router. `external` is its leg in the external network; `next_hops` that network's gateways."""
+
+    router_id: str
+    version: int
+    name: str
+    admin_up: bool = True
+    interfaces: tuple[RouterInterface, ...] = ()
+    external: RouterInterface | None = None
+    next_hops: tuple[str, ...] = ()
+    snat: bool = True
+    floating_ips: tuple[FloatingIpDoc, ...] = ()
+    routes: tuple[HostRoute, ...] = ()
+
+
+class AddressSetDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """The addresses that a security group's members have now, for rules whose remote is that group."""
+
+    group_id: str
+    version: int
+    addresses: tuple[str, ...] = ()

@@ -1,0 +1,164 @@
+"""The conversation between a node and the control plane. The node dials; the control plane hints and answers.
+
+node → control  `hello`   once per start of the agent, with what the host has
+node → control  `report`  observations in per-host sequence, sent again until acknowledged
+node → control  `digest`  each 10 s ± jitter: what the node believes it should do, as versions; the answer is what differs
+node → control  `fetch`   the documents that it lacks
+node → control  `ticket`  where the bytes of an image are
+control → node  `nudge`   a hint that desired state changed, with the changed guests; losing it costs one digest interval
+control → node  `ask`     a question to a running node (console output, its real world for the audit); never inside a GET
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kilonova.wire.guest import GuestObservation, GuestSpec
+from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
+
+DocKind = Literal["guest", "network", "router", "port", "address_set"]
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host has to give, after its own reserve. Memory in MiB, disk in GiB.
+
+    `memory_overhead_mb` is what each guest costs beside its own memory.
+    """
+
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    memory_overhead_mb: int = 0
+    hypervisor_type: str = "fake"
+    hypervisor_version: int = 0
+    cpu_info: str = ""
+    architecture: str = "x86_64"
+    capabilities: dict[str, bool] = {}
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """A node presents itself. `boot_id` changes when the machine restarted, `incarnation` with each agent start."""
+
+    protocol: int
+    host_id: str
+    name: str
+    boot_id: str
+    incarnation: str
+    inventory: Inventory
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to Hello. Debts (`power` absent) come first: the node clears them before it takes new work."""
+
+    protocol: int
+    cloud_id: str
+    acked: int
+    guests: tuple[GuestSpec, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Observations with consecutive numbers: the first one is `first`."""
+
+    host_id: str
+    incarnation: str
+    first: int
+    observations: tuple[GuestObservation, ...]
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything up to and including `acked` is durable in the control plane."""
+
+    acked: int
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A document's identity and version; of a guest also its fence."""
+
+    kind: DocKind
+    id: str
+    version: int
+    fence: int = 0
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True):
+    """A hash over the sorted versions of all that the node holds (see `digest_of`), and its present load."""
+
+    host_id: str
+    digest: str
+
+
+class DigestAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing when the digests agree; else every version that the node should hold."""
+
+    same: bool
+    versions: tuple[Version, ...] = ()
+
+
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents wanted, at most 200 at a time."""
+
+    host_id: str
+    wanted: tuple[Version, ...]
+
+
+class Docs(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents as they are now; what does not exist any more (or is not for this host) is absent."""
+
+    guests: tuple[GuestSpec, ...] = ()
+    networks: tuple[NetworkDoc, ...] = ()
+    routers: tuple[RouterDoc, ...] = ()
+    ports: tuple[PortDoc, ...] = ()
+    address_sets: tuple[AddressSetDoc, ...] = ()
+
+
+class Nudge(msgspec.Struct, frozen=True, kw_only=True):
+    """Desired state changed: these guests, and these other versions to fetch."""
+
+    guests: tuple[GuestSpec, ...] = ()
+    versions: tuple[Version, ...] = ()
+
+
+class TicketRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A node asks for an image's bytes."""
+
+    host_id: str
+    image_id: str
+
+
+class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an image's bytes are (`file:` on the same machine, else a signed http address) and what they must be."""
+
+    url: str
+    sha512: str
+    size: int
+    disk_format: str
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to a running node. `console` takes server_id and limit (bytes); `world` takes nothing."""
+
+    question: Literal["console", "world"]
+    server_id: str = ""
+    limit: int = 0
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What really exists on a host and carries the cloud's id, for the audit. Server, network, port ids."""
+
+    host_id: str
+    guests: dict[str, str] = {}
+    disks: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to Ask: `text` for console output, `world` for the audit, or an error's public text."""
+
+    text: str = ""
+    world: World | None = None
+    error: str = ""
