@@ -1,0 +1,1 @@
+"""Limits and exact use, per project and resource."""

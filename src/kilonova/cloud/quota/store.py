@@ -1,0 +1,137 @@
+"""Use is a counter changed in the same transaction as what it counts; a ledger row per charge makes refunds exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Integer, String, Table, and_, delete, func, or_, select, update
+
+from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.core.errors import QuotaExceeded
+from kilonova.kit.db import Tx, insert_new, json_column, metadata
+
+quota_limit = Table(
+    "quota_limit",
+    metadata,
+    Column("project_id", String(64), primary_key=True),
+    Column("resource", String(64), primary_key=True),
+    Column("limit", BigInteger, nullable=False),
+)
+quota_use = Table(
+    "quota_use",
+    metadata,
+    Column("project_id", String(64), primary_key=True),
+    Column("resource", String(64), primary_key=True),
+    Column("used", BigInteger, nullable=False, default=0),
+)
+quota_charge = Table(
+    "quota_charge",
+    metadata,
+    Column("consumer", String(100), primary_key=True),
+    Column("project_id", String(64), nullable=False, index=True),
+    json_column("amounts"),
+    Column("version", Integer, nullable=False, default=0),
+)
+
+
+def limits(tx: Tx, project_id: str) -> dict[str, int]:
+    """Every limit of a project: its own, else the default."""
+    rows = tx.execute(select(quota_limit.c.resource, quota_limit.c.limit).where(quota_limit.c.project_id == project_id))
+    return {**DEFAULTS, **{r.resource: r.limit for r in rows}}
+
+
+def uses(tx: Tx, project_id: str, resources: Iterable[str]) -> dict[str, Use]:
+    """Limit and use of the given resources."""
+    limit = limits(tx, project_id)
+    rows = tx.execute(select(quota_use.c.resource, quota_use.c.used).where(quota_use.c.project_id == project_id))
+    used = {r.resource: r.used for r in rows}
+    return {r: Use(r, limit[r], used.get(r, 0)) for r in resources}
+
+
+def set_limit(tx: Tx, project_id: str, resource: str, limit: int) -> None:
+    """Set a project's own limit; it may lie below the present use."""
+    if not insert_new(tx, quota_limit, {"project_id": project_id, "resource": resource, "limit": limit}):
+        tx.execute(update(quota_limit).where(_is(quota_limit, project_id, resource)).values(limit=limit))
+
+
+def reset_limits(tx: Tx, project_id: str) -> None:
+    """Go back to the defaults."""
+    tx.execute(delete(quota_limit).where(quota_limit.c.project_id == project_id))
+
+
+def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int]) -> None:
+    """Count `amounts` for `consumer` (such as `server:<id>`); charging a consumer again does nothing.
+
+    Raises QuotaExceeded (facts: resource, limit, used, requested) when one does not fit; the transaction must then end.
+    """
+    if not insert_new(
+        tx, quota_charge, {"consumer": consumer, "project_id": project_id, "amounts": dict(amounts), "version": 0}
+    ):
+        return
+    limit = limits(tx, project_id)
+    for resource, amount in sorted(amounts.items()):
+        if not _add(tx, project_id, resource, amount, limit[resource]):
+            use = uses(tx, project_id, [resource])[resource]
+            raise QuotaExceeded(
+                f"Quota exceeded for {resource}: Requested {amount}, but already used {use.used} of {use.limit} {resource}",
+                resource=resource,
+                limit=use.limit,
+                used=use.used,
+                requested=amount,
+            )
+
+
+def refund(tx: Tx, consumer: str) -> None:
+    """Give back exactly what `consumer` was charged; a second refund does nothing."""
+    row = tx.execute(
+        delete(quota_charge)
+        .where(quota_charge.c.consumer == consumer)
+        .returning(quota_charge.c.project_id, quota_charge.c.amounts)
+    ).one_or_none()
+    if row is None:
+        return
+    for resource, amount in sorted(row.amounts.items()):
+        tx.execute(
+            update(quota_use).where(_is(quota_use, row.project_id, resource)).values(used=quota_use.c.used - amount)
+        )
+
+
+def recount(tx: Tx) -> list[tuple[str, str, int, int]]:
+    """Where the counters differ from the ledger: (project, resource, counter, ledger). Always empty; the audit proves it."""
+    ledger: dict[tuple[str, str], int] = {}
+    for row in tx.execute(select(quota_charge.c.project_id, quota_charge.c.amounts)):
+        for resource, amount in row.amounts.items():
+            key = (row.project_id, resource)
+            ledger[key] = ledger.get(key, 0) + amount
+    counter = {(r.project_id, r.resource): r.used for r in tx.execute(select(quota_use))}
+    keys = sorted(ledger.keys() | counter.keys())
+    return [
+        (p, r, counter.get((p, r), 0), ledger.get((p, r), 0))
+        for p, r in keys
+        if counter.get((p, r), 0) != ledger.get((p, r), 0)
+    ]
+
+
+def consumers(tx: Tx, prefix: str) -> list[str]:
+    """Every consumer whose name begins with `prefix`, for the audit."""
+    rows = tx.execute(
+        select(quota_charge.c.consumer).where(func.substr(quota_charge.c.consumer, 1, len(prefix)) == prefix)
+    )
+    return [r.consumer for r in rows]
+
+
+def _add(tx: Tx, project_id: str, resource: str, amount: int, limit: int) -> bool:
+    grow = (
+        update(quota_use)
+        .where(_is(quota_use, project_id, resource), or_(limit < 0, quota_use.c.used + amount <= limit))
+        .values(used=quota_use.c.used + amount)
+    )
+    if tx.execute(grow).rowcount:
+        return True
+    insert_new(tx, quota_use, {"project_id": project_id, "resource": resource, "used": 0})
+    return bool(tx.execute(grow).rowcount)
+
+
+def _is(table: Table, project_id: str, resource: str) -> Any:
+    return and_(table.c.project_id == project_id, table.c.resource == resource)

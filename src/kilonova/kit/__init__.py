@@ -1,0 +1,1 @@
+"""Technical parts that know no cloud word; each could be a library of its own."""

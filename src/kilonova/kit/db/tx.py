@@ -1,0 +1,52 @@
+"""One transaction, as the synchronous functions that work in it see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult
+
+Statement = Executable | str
+Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+class Tx:
+    """A transaction in progress. `now` is one moment for all of it, in µs.
+
+    The function that gets a Tx may run more than once (deadlock, lost connection), so it has no effect beside its
+    statements; what shall happen once the commit is durable is given to `after_commit`.
+    """
+
+    __slots__ = ("_after", "connection", "now", "statements")
+
+    def __init__(self, connection: Connection, now: int) -> None:
+        self.connection = connection
+        self.now = now
+        self.statements = 0
+        self._after: list[Callable[[], None]] = []
+
+    def execute(self, statement: Executable, values: Rows = None) -> CursorResult[Any]:
+        """Run one statement. Rows come as SQLAlchemy rows."""
+        self.statements += 1
+        return self.connection.execute(statement, values)
+
+    def after_commit(self, effect: Callable[[], None]) -> None:
+        """Call `effect` on the event loop once this transaction is durable; never if it is not. It must not block."""
+        self._after.append(effect)
+
+    @property
+    def effects(self) -> tuple[Callable[[], None], ...]:
+        return tuple(self._after)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.connection.dialect.name == "sqlite"
+
+
+def insert_new(tx: Tx, table: Table, values: Mapping[str, Any]) -> bool:
+    """Insert one row unless a unique constraint already holds such a row; True when it was inserted."""
+    insert = sqlite.insert if tx.is_sqlite else postgresql.insert
+    return tx.execute(insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
