@@ -17,7 +17,7 @@ class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """One security group rule (allow only). `protocol` is a name (tcp, udp, icmp, icmpv6) or a number as text; None is any.
+    """One security group rule (allow only). `protocol` is tcp, udp, icmp, icmpv6 or a number as text; None is any.
 
     For tcp and udp `port_min`/`port_max` are ports, for ICMP type and code. At most one of `remote_prefix` and
     `remote_group` is set; the latter names an AddressSetDoc.
@@ -63,7 +63,7 @@ class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubnetDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A subnet. `dhcp_address` is the address at which this network's DHCP server and resolver sit (None without DHCP)."""
+    """A subnet. `dhcp_address` is where this network's DHCP server and resolver sit (None without DHCP)."""
 
     subnet_id: str
     ip_version: Literal[4, 6]

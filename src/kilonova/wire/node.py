@@ -2,15 +2,17 @@
 
 node → control  `hello`   once per start of the agent, with what the host has
 node → control  `report`  observations in per-host sequence, sent again until acknowledged
-node → control  `digest`  each 10 s ± jitter: what the node believes it should do, as versions; the answer is what differs
+node → control  `digest`  each 10 s ± jitter: a hash of what the node holds; the answer is what it should hold
 node → control  `fetch`   the documents that it lacks
 node → control  `ticket`  where the bytes of an image are
-control → node  `nudge`   a hint that desired state changed, with the changed guests; losing it costs one digest interval
-control → node  `ask`     a question to a running node (console output, its real world for the audit); never inside a GET
+control → node  `nudge`   a hint that desired state changed, with the changed guests; its loss costs a digest interval
+control → node  `ask`     a question to a running node: console output, or its real world for the audit
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -49,6 +51,13 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     inventory: Inventory
 
 
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A node lives."""
+
+    host_id: str
+    incarnation: str
+
+
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to Hello. Debts (`power` absent) come first: the node clears them before it takes new work."""
 
@@ -83,10 +92,17 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
-    """A hash over the sorted versions of all that the node holds (see `digest_of`), and its present load."""
+    """A hash over the versions of all that the node holds. A node that realises no networks holds only guests."""
 
     host_id: str
     digest: str
+    networks: bool = True
+
+
+def digest_of(versions: Iterable[Version]) -> str:
+    """The hash that both sides compute: over kind, id, version and fence, sorted."""
+    lines = sorted(f"{v.kind}:{v.id}:{v.version}:{v.fence}" for v in versions)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class DigestAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, and_, delete, func, or_, select, update
+from sqlalchemy import BigInteger, Column, Integer, String, Table, and_, delete, func, literal, or_, select, update
 
 from kilonova.cloud.quota.model import DEFAULTS, Use
 from kilonova.core.errors import QuotaExceeded
@@ -74,7 +74,8 @@ def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int]) -
         if not _add(tx, project_id, resource, amount, limit[resource]):
             use = uses(tx, project_id, [resource])[resource]
             raise QuotaExceeded(
-                f"Quota exceeded for {resource}: Requested {amount}, but already used {use.used} of {use.limit} {resource}",
+                f"Quota exceeded for {resource}: Requested {amount}, but already used "
+                f"{use.used} of {use.limit} {resource}",
                 resource=resource,
                 limit=use.limit,
                 used=use.used,
@@ -98,7 +99,7 @@ def refund(tx: Tx, consumer: str) -> None:
 
 
 def recount(tx: Tx) -> list[tuple[str, str, int, int]]:
-    """Where the counters differ from the ledger: (project, resource, counter, ledger). Always empty; the audit proves it."""
+    """Where counter and ledger differ: (project, resource, counter, ledger). Always empty; the audit proves it."""
     ledger: dict[tuple[str, str], int] = {}
     for row in tx.execute(select(quota_charge.c.project_id, quota_charge.c.amounts)):
         for resource, amount in row.amounts.items():
@@ -124,7 +125,7 @@ def consumers(tx: Tx, prefix: str) -> list[str]:
 def _add(tx: Tx, project_id: str, resource: str, amount: int, limit: int) -> bool:
     grow = (
         update(quota_use)
-        .where(_is(quota_use, project_id, resource), or_(limit < 0, quota_use.c.used + amount <= limit))
+        .where(_is(quota_use, project_id, resource), or_(literal(limit) < 0, quota_use.c.used + amount <= limit))
         .values(used=quota_use.c.used + amount)
     )
     if tx.execute(grow).rowcount:

@@ -1,4 +1,4 @@
-"""SQLite: one writer thread with group commit, and a few reader threads. WAL, synchronous=FULL: committed is durable."""
+"""SQLite: one writer thread with group commit, a few reader threads. WAL, synchronous=FULL: committed is durable."""
 
 from __future__ import annotations
 

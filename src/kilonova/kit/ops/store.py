@@ -1,0 +1,297 @@
+"""The engine's rows: operations, locks, events, workers, history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from kilonova.core.errors import Conflict, Lost
+from kilonova.kit.db import Tx, insert_new, json_column, metadata
+from kilonova.kit.ops.model import Lock, Operation, Outcome
+
+
+def _described() -> list[Column[Any]]:
+    return [
+        Column("id", String(36), primary_key=True),
+        Column("flow", String(64), nullable=False),
+        Column("kind", String(32), nullable=False),
+        Column("subject_id", String(64), nullable=False),
+        Column("project_id", String(64), nullable=False),
+        Column("user_id", String(64), nullable=False),
+        Column("request_id", String(64), nullable=False),
+        Column("step", String(64), nullable=False),
+        json_column("frame"),
+        Column("parent_id", String(36)),
+        Column("created_at", BigInteger, nullable=False),
+    ]
+
+
+operation = Table(
+    "operation",
+    metadata,
+    *_described(),
+    Column("root_id", String(36), nullable=False, index=True),
+    Column("child_id", String(36)),
+    Column("undoing", Boolean, nullable=False),
+    json_column("done"),
+    json_column("failure", nullable=True),
+    Column("worker", String(36)),
+    Column("fence", Integer, nullable=False),
+    Column("run_at", BigInteger),
+    Column("step_at", BigInteger, nullable=False),
+    Column("wait_kind", String(32)),
+    Column("wait_id", String(64)),
+    Index("operation_runnable", "worker", "run_at"),
+    Index("operation_waiter", "wait_kind", "wait_id"),
+    Index("operation_subject", "kind", "subject_id"),
+)
+operation_history = Table(
+    "operation_history",
+    metadata,
+    *_described(),
+    Column("outcome", String(16), nullable=False),
+    json_column("error", nullable=True),
+    Column("finished_at", BigInteger, nullable=False, index=True),
+    Index("operation_history_subject", "kind", "subject_id"),
+)
+operation_event = Table(
+    "operation_event",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("operation_id", String(36), nullable=False, index=True),
+    Column("step", String(64), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("undo", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("result", String(16), nullable=False),
+    Column("details", Text, nullable=False),
+)
+operation_lock = Table(
+    "operation_lock",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("operation_id", String(36), nullable=False, index=True),
+)
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("renewed_at", BigInteger, nullable=False),
+)
+
+_DESCRIBED: Final = tuple(c.name for c in _described())
+
+
+def create(tx: Tx, op: Operation, locks: Iterable[Lock]) -> None:
+    """Insert an operation with all its locks, in a fixed order. Raises Conflict when another one holds a lock."""
+    for lock in sorted(set(locks)):
+        row = {"kind": lock.kind, "id": lock.id, "operation_id": op.root_id}
+        if not insert_new(tx, operation_lock, row):
+            raise Conflict(f"Another operation is changing {lock.kind} {lock.id}", kind=lock.kind, id=lock.id)
+    tx.execute(
+        insert(operation).values(
+            id=op.id, flow=op.flow, kind=op.subject.kind, subject_id=op.subject.id, project_id=op.project_id,
+            user_id=op.user_id, request_id=op.request_id, step=op.step, frame=op.frame, parent_id=op.parent_id,
+            created_at=op.created_at, root_id=op.root_id, undoing=op.undoing, done=op.done, failure=op.failure,
+            worker=op.worker, fence=op.fence, run_at=None if op.worker else tx.now, step_at=op.step_at,
+        )
+    )  # fmt: skip
+
+
+def runnable(tx: Tx, mine: str, limit: int) -> tuple[bool, list[str]]:
+    """Whether unowned operations are due, and which owned ones were notified."""
+    free = tx.execute(select(operation.c.id).where(operation.c.worker.is_(None), operation.c.run_at <= tx.now).limit(1))
+    owned = select(operation.c.id).where(operation.c.worker == mine, operation.c.run_at <= tx.now).limit(limit)
+    return free.first() is not None, [r.id for r in tx.execute(owned)]
+
+
+def take(tx: Tx, mine: str, limit: int) -> list[Operation]:
+    """Become the owner of up to `limit` due operations; each gets a higher fence."""
+    due = (
+        select(operation.c.id)
+        .where(operation.c.worker.is_(None), operation.c.run_at <= tx.now)
+        .order_by(operation.c.run_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = [r.id for r in tx.execute(due)]
+    if not ids:
+        return []
+    taken = (
+        update(operation)
+        .where(operation.c.id.in_(ids), operation.c.worker.is_(None))
+        .values(worker=mine, fence=operation.c.fence + 1, run_at=None)
+        .returning(*operation.c)
+    )
+    return [_operation(r) for r in tx.execute(taken)]
+
+
+def hold(tx: Tx, op: Operation) -> None:
+    """Raise Lost unless `op` still runs under the fence that its owner knows; keeps it so until the commit."""
+    row = select(operation.c.id).where(
+        operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence
+    )
+    if tx.execute(row.with_for_update(read=True)).first() is None:
+        raise Lost(f"Operation {op.id} is not ours any more")
+
+
+def save(tx: Tx, op: Operation, *, wait: Lock | None = None, due: bool = False) -> None:
+    """Store where an operation is now. Raises Lost when it is not ours any more."""
+    stored = tx.execute(
+        update(operation)
+        .where(operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence)
+        .values(
+            step=op.step, frame=op.frame, undoing=op.undoing, done=op.done, failure=op.failure, child_id=op.child_id,
+            step_at=op.step_at, run_at=tx.now if due else None,
+            wait_kind=wait.kind if wait else None, wait_id=wait.id if wait else None,
+        )
+    )  # fmt: skip
+    if stored.rowcount != 1:
+        raise Lost(f"Operation {op.id} is not ours any more")
+
+
+def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) -> list[str]:
+    """Move an operation of ours to history and free its locks; answers whom to wake (its parent). Raises Lost."""
+    gone = tx.execute(
+        delete(operation).where(operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence)
+    )
+    if gone.rowcount != 1:
+        raise Lost(f"Operation {op.id} is not ours any more")
+    row = {
+        "id": op.id, "flow": op.flow, "kind": op.subject.kind, "subject_id": op.subject.id,
+        "project_id": op.project_id, "user_id": op.user_id, "request_id": op.request_id, "step": op.step,
+        "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at,
+    }  # fmt: skip
+    tx.execute(insert(operation_history).values(**row, outcome=outcome, error=error, finished_at=tx.now))
+    if op.parent_id is None:
+        tx.execute(delete(operation_lock).where(operation_lock.c.operation_id == op.id))
+        return []
+    return notify(tx, Lock("operation", op.id))
+
+
+def supersede(tx: Tx, lock: Lock) -> list[str]:
+    """End whatever operation holds `lock`, with its children, without undo; answers the ids that ended."""
+    held = select(operation_lock.c.operation_id).where(
+        operation_lock.c.kind == lock.kind, operation_lock.c.id == lock.id
+    )
+    root = tx.execute(held.with_for_update()).scalar_one_or_none()
+    if root is None:
+        return []
+    tx.execute(delete(operation_lock).where(operation_lock.c.operation_id == root))
+    rows = tx.execute(delete(operation).where(operation.c.root_id == root).returning(*operation.c)).all()
+    for row in rows:
+        kept = {name: getattr(row, name) for name in _DESCRIBED}
+        tx.execute(insert(operation_history).values(**kept, outcome="superseded", error=None, finished_at=tx.now))
+    return [row.id for row in rows]
+
+
+def notify(tx: Tx, subject: Lock) -> list[str]:
+    """Make the waiters of `subject` due; answers their ids."""
+    woken = (
+        update(operation)
+        .where(operation.c.wait_kind == subject.kind, operation.c.wait_id == subject.id)
+        .values(run_at=tx.now)
+        .returning(operation.c.id)
+    )
+    return [r.id for r in tx.execute(woken)]
+
+
+def notify_many(tx: Tx, kind: str, ids: Sequence[str]) -> list[str]:
+    """As `notify`, for many subjects of one kind."""
+    woken = (
+        update(operation)
+        .where(operation.c.wait_kind == kind, operation.c.wait_id.in_(ids))
+        .values(run_at=tx.now)
+        .returning(operation.c.id)
+    )
+    return [r.id for r in tx.execute(woken)]
+
+
+def add_event(tx: Tx, **event: Any) -> None:
+    """Leave a step's trace."""
+    tx.execute(insert(operation_event).values(**event))
+
+
+def outcome(tx: Tx, operation_id: str) -> Outcome | None:
+    """How an operation ended, None while it runs."""
+    history = operation_history
+    row = tx.execute(select(history).where(history.c.id == operation_id)).one_or_none()
+    return None if row is None else Outcome(row.outcome, row.frame, row.error)
+
+
+def renew(tx: Tx, mine: str) -> bool:
+    """Say that a worker lives; False when it had been declared dead (it then owns nothing any more)."""
+    now = {"renewed_at": clock_now(tx)}
+    if tx.execute(update(worker).where(worker.c.id == mine).values(**now)).rowcount:
+        return True
+    insert_new(tx, worker, {"id": mine, **now})
+    return False
+
+
+def bury(tx: Tx, older_than: float | None, but: str) -> list[str]:
+    """Free the operations of workers not renewed for `older_than` seconds (None: of every other worker)."""
+    dead = select(worker.c.id).where(worker.c.id != but)
+    if older_than is not None:
+        dead = dead.where(worker.c.renewed_at < clock_now(tx) - int(older_than * 1e6))
+    ids = [r.id for r in tx.execute(dead.with_for_update(skip_locked=True))]
+    if ids:
+        tx.execute(delete(worker).where(worker.c.id.in_(ids)))
+    freed = update(operation).values(worker=None, run_at=tx.now)
+    if older_than is None:
+        tx.execute(freed.where(operation.c.worker.is_not(None), operation.c.worker != but))
+    elif ids:
+        tx.execute(freed.where(operation.c.worker.in_(ids)))
+    return ids
+
+
+def resign(tx: Tx, mine: str) -> None:
+    """A worker stops: what it has in hand is free for others at once."""
+    tx.execute(update(operation).where(operation.c.worker == mine).values(worker=None, run_at=tx.now))
+    tx.execute(delete(worker).where(worker.c.id == mine))
+
+
+def clock_now(tx: Tx) -> int:
+    """The clock that all workers share: the database's on PostgreSQL, in µs."""
+    if tx.is_sqlite:
+        return tx.now
+    value = tx.connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").scalar()
+    return int(value or 0)
+
+
+def prune(tx: Tx, before: int, limit: int = 500) -> int:
+    """Forget finished operations (and their events) that ended before `before`; answers how many."""
+    old = select(operation_history.c.id).where(operation_history.c.finished_at < before).limit(limit)
+    ids = [r.id for r in tx.execute(old)]
+    if ids:
+        tx.execute(delete(operation_event).where(operation_event.c.operation_id.in_(ids)))
+        tx.execute(delete(operation_history).where(operation_history.c.id.in_(ids)))
+    return len(ids)
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id, flow=row.flow, step=row.step, subject=Lock(row.kind, row.subject_id), frame=row.frame,
+        project_id=row.project_id, user_id=row.user_id, request_id=row.request_id, created_at=row.created_at,
+        step_at=row.step_at, fence=row.fence, undoing=row.undoing, done=row.done, failure=row.failure,
+        parent_id=row.parent_id, root_id=row.root_id, child_id=row.child_id, worker=row.worker,
+    )  # fmt: skip
