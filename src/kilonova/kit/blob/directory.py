@@ -1,0 +1,259 @@
+"""Blobs as files in a directory: `<root>/<first two characters>/<key>`, half-written ones in `<root>/.incoming`.
+
+Each chunk is written and hashed (sha512, md5) on worker threads side by side while the next one arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from kilonova.core.errors import NoCapacity, NotFound, TooLarge, Unavailable
+from kilonova.kit.blob.port import KEY, Reader, Stored, Tap, check_key, regroup
+
+T = TypeVar("T")
+CHUNK: Final = 1 << 21
+LOOK_AT_DISK_EACH: Final = 1 << 26
+READ: Final = 1 << 20
+_ZEROS: Final = bytes(4096)
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class _Run(Protocol):
+    def __call__(self, work: Callable[[], T], /) -> Coroutine[object, object, T]: ...
+
+
+class DirectoryBlobs:
+    """Blobs under `root`, in files of `mode`; what would leave less than `keep_free` bytes on the disk is refused.
+
+    Any number of processes of one machine may share a root: a file being written is locked by its writer, so that
+    `start` removes only what nobody writes any more.
+    """
+
+    def __init__(self, root: Path, *, mode: int = 0o600, keep_free: int = 1 << 30, threads: int = 4) -> None:
+        self._root = root
+        self._incoming = root / ".incoming"
+        self._mode = mode
+        self._keep_free = keep_free
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blob")
+
+    async def start(self) -> None:
+        await self._run(self._prepare)
+
+    async def put(
+        self,
+        key: str,
+        stream: AsyncIterable[bytes],
+        *,
+        expect: int | None = None,
+        limit: int | None = None,
+        tap: Tap | None = None,
+    ) -> Stored:
+        target = self._path(key)
+        _check_limit(expect or 0, limit)
+        await self._run(partial(self._check_room, expect or 0))
+        draft = await self._draft()
+        try:
+            await self._fill(draft, stream, limit, tap)
+            await self._run(partial(draft.publish, target, self._mode))
+            return draft.stored()
+        finally:
+            # Run even if we are being cancelled: the file must not outlive its writer.
+            await self._run(draft.discard)
+
+    async def open(self, key: str) -> Reader:
+        path = self._path(key)
+        try:
+            descriptor = await self._run(partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
+        except Unavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise NotFound("The object does not exist", detail=key) from error
+            raise
+        return _FileReader(descriptor, self._run)
+
+    def path(self, key: str) -> Path | None:
+        return self._path(key)
+
+    async def delete(self, key: str) -> bool:
+        return await self._run(partial(_unlink, self._path(key)))
+
+    async def list(self) -> tuple[str, ...]:
+        return await self._run(self._keys)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)[:2] / key
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """`work` on a worker thread. A cancelled caller waits for its end: nothing then happens behind its back."""
+        job = asyncio.get_running_loop().run_in_executor(self._pool, _speak, work)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            if not job.cancelled():
+                job.exception()
+            raise
+
+    async def _draft(self) -> _Draft:
+        opened: list[_Draft] = []
+        try:
+            await self._run(lambda: opened.append(_Draft(self._incoming)))
+        except asyncio.CancelledError:
+            for draft in opened:
+                await self._run(draft.discard)
+            raise
+        return opened[0]
+
+    async def _fill(self, draft: _Draft, stream: AsyncIterable[bytes], limit: int | None, tap: Tap | None) -> None:
+        lanes: tuple[Tap, ...] = (draft.write, draft.sha512.update, draft.md5.update, *((tap,) if tap else ()))
+        busy: list[asyncio.Task[None]] = []
+        size = looked = 0
+        try:
+            async for chunk in regroup(stream, CHUNK):
+                size += len(chunk)
+                _check_limit(size, limit)
+                await _finish(busy)
+                if size - looked >= LOOK_AT_DISK_EACH:
+                    looked = size
+                    await self._run(partial(self._check_room, 0))
+                busy = [asyncio.create_task(self._run(partial(lane, chunk))) for lane in lanes]
+            await _finish(busy)
+        finally:
+            if busy:
+                await asyncio.wait(busy)
+                for task in busy:
+                    if not task.cancelled():
+                        task.exception()
+
+    def _check_room(self, size: int) -> None:
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize - size < self._keep_free:
+            raise NoCapacity("The storage for objects is full", detail=f"{self._root}: {disk.f_bavail} blocks free")
+
+    def _prepare(self) -> None:
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        for directory in (self._root, self._incoming):
+            directory.chmod(0o700 if self._mode & 0o077 == 0 else 0o750)
+        for path in self._incoming.iterdir():
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                path.unlink(missing_ok=True)
+
+    def _keys(self) -> tuple[str, ...]:
+        found = (path.name for shard in self._root.glob("[a-z0-9]*") if shard.is_dir() for path in shard.iterdir())
+        return tuple(sorted(name for name in found if KEY.fullmatch(name)))
+
+
+class _Draft:
+    """A file that nobody can see yet. One thread at a time uses each of its parts; only `discard` may come between."""
+
+    def __init__(self, folder: Path) -> None:
+        self._open = threading.Lock()
+        self._descriptor, name = tempfile.mkstemp(dir=folder)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._path = Path(name)
+        self._size = 0
+        self.sha512 = hashlib.sha512()
+        self.md5 = hashlib.md5(usedforsecurity=False)
+
+    def write(self, chunk: bytes) -> None:
+        """Append; a chunk of zeros becomes a hole."""
+        if chunk.startswith(_ZEROS) and not chunk.strip(b"\0"):
+            self._size += len(chunk)
+            return
+        view = memoryview(chunk)
+        with self._open:
+            while view and self._descriptor >= 0:
+                done = os.pwrite(self._descriptor, view, self._size)
+                self._size += done
+                view = view[done:]
+
+    def publish(self, target: Path, mode: int) -> None:
+        """Make it durable, then visible, then that durable too."""
+        os.ftruncate(self._descriptor, self._size)
+        os.fchmod(self._descriptor, mode)
+        os.fsync(self._descriptor)
+        if not target.parent.is_dir():
+            target.parent.mkdir(mode=0o700 if mode & 0o077 == 0 else 0o750, exist_ok=True)
+            _sync(target.parent.parent)
+        self._path.replace(target)
+        _sync(target.parent)
+
+    def discard(self) -> None:
+        """Close, and remove what was not published."""
+        with self._open:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def stored(self) -> Stored:
+        return Stored(self._size, self.sha512.hexdigest(), self.md5.hexdigest())
+
+
+class _FileReader:
+    def __init__(self, descriptor: int, run: _Run) -> None:
+        self.size = os.fstat(descriptor).st_size
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._run = run
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self._run(partial(self._file.read, READ)):
+            yield chunk
+
+    async def close(self) -> None:
+        self._file.close()
+
+
+async def _finish(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for all; raise the first failure among them."""
+    if tasks:
+        await asyncio.wait(tasks)
+        for task in tasks:
+            task.result()
+
+
+def _speak(work: Callable[[], T]) -> T:
+    """`work` with the operating system's refusals in our words."""
+    try:
+        return work()
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoCapacity("The storage for objects is full", detail=str(error)) from error
+        raise Unavailable("The storage for objects does not work", detail=str(error)) from error
+
+
+def _check_limit(size: int, limit: int | None) -> None:
+    if limit is not None and size > limit:
+        raise TooLarge(f"More than the {limit} bytes that are taken", limit=limit)
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
