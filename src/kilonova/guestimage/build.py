@@ -25,7 +25,7 @@ def build(output: Path, work: Path, progress: Progress) -> None:
     check_host()
     kernel = package.choose_kernel()
     archives = package.fetch(
-        (kernel, *package.GUEST_PACKAGES), work / "packages", lambda part: progress("Fetching packages", 0.05 + 0.55 * part)
+        (kernel, *package.GUEST_PACKAGES), work / "packages", lambda part: progress("Fetching packages", 0.6 * part)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=work) as place:
@@ -45,7 +45,9 @@ def _assemble(archives: list[Path], place: Path, progress: Progress) -> Path:
     tree.make_initial(sysroot, initial)
     (place / "initrd").write_bytes(initramfs.pack(initial))
     progress("Writing the disk", 0.85)
-    disk.make_disk(root, sysroot / "boot" / f"vmlinuz-{tree.find_kernel(sysroot)}", place / "initrd", place / "disk.raw")
+    disk.make_disk(
+        root, sysroot / "boot" / f"vmlinuz-{tree.find_kernel(sysroot)}", place / "initrd", place / "disk.raw"
+    )
     progress("Compressing the image", 0.9)
     disk.compress(place / "disk.raw", place / "image.qcow2")
     return place / "image.qcow2"

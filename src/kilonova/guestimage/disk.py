@@ -13,9 +13,9 @@ from kilonova.guestimage.program import run
 SECTOR = 512
 _MIB = 1024 * 1024
 BOOT_START = _MIB // SECTOR
-BOOT_SECTORS = 16 * _MIB // SECTOR
+BOOT_SECTORS = 20 * _MIB // SECTOR
 ROOT_START = BOOT_START + BOOT_SECTORS
-ROOT_SECTORS = 47 * _MIB // SECTOR
+ROOT_SECTORS = 43 * _MIB // SECTOR
 
 _MBR_CODE = Path("/usr/lib/syslinux/mbr/mbr.bin")
 _LABEL = "kilonova-root"
@@ -75,4 +75,3 @@ def _make_root(root: Path, disk: Path) -> None:
         # In a user namespace of our own the tree belongs to root, and so does what mke2fs writes.
         command = ["unshare", "--map-root-user", *command]
     run(command, env={"E2FSPROGS_FAKE_TIME": str(_EPOCH), "SOURCE_DATE_EPOCH": str(_EPOCH)})
-

@@ -34,7 +34,7 @@ GUEST_MODULES = (
 
 
 def install(names: Iterable[str], kernel: str, source: Path, target: Path, depmod: Path) -> None:
-    """Copy modules of kernel version `kernel` and their dependencies from the tree `source` to `target`, and index them.
+    """Copy modules of version `kernel` and their dependencies from the tree `source` to `target`, and index them.
 
     `depmod` is a busybox that runs on this machine. Raises GuestImageError when the kernel has no such module.
     """

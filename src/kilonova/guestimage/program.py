@@ -30,9 +30,8 @@ def check_host() -> None:
     """Raise GuestImageError naming the packages to install when a program or file of HOST_PACKAGES is missing."""
     missing = {package for name, package in HOST_PACKAGES.items() if _locate(name) is None}
     if missing:
-        raise GuestImageError(
-            f"building the guest image needs programs that are not installed: apt-get install {' '.join(sorted(missing))}"
-        )
+        packages = " ".join(sorted(missing))
+        raise GuestImageError(f"building the guest image needs programs that are missing: apt-get install {packages}")
 
 
 def run(command: Sequence[str | Path], *, stdin: bytes = b"", env: dict[str, str] | None = None) -> str:

@@ -10,7 +10,9 @@ from kilonova.guestimage import module
 from kilonova.guestimage.program import GuestImageError, run
 
 _LIBRARIES = "x86_64-linux-gnu"
-_DIRECTORIES = "dev proc sys run tmp mnt root/.ssh etc/dropbear usr/bin usr/sbin usr/lib usr/lib64 var/lib/kilonova var/log"
+_DIRECTORIES = (
+    "dev proc sys run tmp mnt root/.ssh etc/dropbear usr/bin usr/sbin usr/lib usr/lib64 var/lib/kilonova var/log"
+)
 # Programs with their place in the guest; busybox brings the rest.
 _PROGRAMS = {
     "bin/busybox": "usr/lib/kilonova/busybox",
@@ -21,8 +23,9 @@ _PROGRAMS = {
     "usr/bin/resizepart": "usr/bin/resizepart",
 }
 # The static busybox cannot look up names; these are links to the shared one, which can (and `blkid` is only there).
-_SHARED_APPLETS = frozenset(
-    "blkid ftpget ftpput hostname nc nslookup ping ping6 rdate ssl_client telnet tftp traceroute traceroute6 wget".split()
+_SHARED_APPLETS = (
+    *("blkid", "ftpget", "ftpput", "hostname", "nc", "nslookup", "ping", "ping6"),
+    *("rdate", "ssl_client", "telnet", "tftp", "traceroute", "traceroute6", "wget"),
 )
 _STATIC_BUSYBOX = "bin/busybox.static"
 _OTHER_MODES = {"etc/shadow": 0o600, "root": 0o700, "root/.ssh": 0o700, "tmp": 0o1777}
@@ -71,7 +74,7 @@ def make_initial(sysroot: Path, target: Path) -> None:
 
 
 def _copy_files(source: Traversable, target: Path, words: dict[str, str]) -> None:
-    """Copy a tree of text files, words replaced; scripts (`#!`) become executable, whatever the installation made of them."""
+    """Copy a tree of text files, words replaced; scripts (`#!`) are executable, whatever they are here."""
     with as_file(source) as directory:
         for path in sorted(directory.rglob("*")):
             if path.is_dir():
