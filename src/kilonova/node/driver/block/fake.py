@@ -1,0 +1,192 @@
+"""A block driver without disks: a product driver for simulated hosts, microseconds a call, scriptable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from kilonova.node.driver.block.flight import SingleFlight
+from kilonova.node.driver.block.port import Progress, Space
+from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.wire.guest import GuestSpec, ImageRef
+from kilonova.wire.node import ImageTicket
+
+GIB = 1 << 30
+
+
+class _Disks(msgspec.Struct):
+    image: str = ""
+    roles: tuple[str, ...] = ()
+    config: bytes = b""
+
+
+class FakeBlock:
+    """The block port in memory.
+
+    `total_bytes` is the simulated disk, of which `low_disk_bytes` stay free and images take their size. `delays` gives
+    seconds per method name; `failures` gives the DriverError that a method raises each time. With `state_dir` the
+    guests' disks outlive the process: a small file each, read by `start`.
+    """
+
+    def __init__(
+        self,
+        *,
+        total_bytes: int = 4096 * GIB,
+        low_disk_bytes: int = GIB,
+        delays: Mapping[str, float] | None = None,
+        failures: Mapping[str, DriverError] | None = None,
+        state_dir: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.delays = dict(delays or {})
+        self.failures = dict(failures or {})
+        self.calls: Counter[str] = Counter()
+        self._once: dict[str, list[DriverError]] = {}
+        self._total = total_bytes
+        self._low_disk = low_disk_bytes
+        self._state_dir = state_dir
+        self._clock = clock
+        self._images: dict[str, ImageRef] = {}
+        self._used_at: dict[str, float] = {}
+        self._disks: dict[str, _Disks] = {}
+        self._flights = SingleFlight()
+
+    def fail(self, method: str, error: DriverError, times: int = 1) -> None:
+        """Let the next `times` calls of a method fail."""
+        self._once.setdefault(method, []).extend([error] * times)
+
+    async def _play(self, method: str) -> None:
+        self.calls[method] += 1
+        if delay := self.delays.get(method, 0.0):
+            await asyncio.sleep(delay)
+        if once := self._once.get(method):
+            raise once.pop()
+        if error := self.failures.get(method):
+            raise error
+
+    async def start(self) -> None:
+        """See the port."""
+        await self._play("start")
+        if self._state_dir is not None:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            for path in self._state_dir.glob("*.disks"):
+                self._disks[path.stem] = msgspec.json.decode(path.read_bytes(), type=_Disks)
+
+    async def space(self) -> Space:
+        """See the port."""
+        await self._play("space")
+        return Space(total=self._total, free=self._free())
+
+    def _free(self) -> int:
+        return self._total - sum(image.size for image in self._images.values())
+
+    async def cached(self, image: ImageRef) -> bool:
+        """See the port."""
+        await self._play("cached")
+        return self._holds(image)
+
+    def _holds(self, image: ImageRef) -> bool:
+        known = self._images.get(image.sha512)
+        if known is not None and known.disk_format != image.disk_format:
+            message = f"the image says that it is {image.disk_format}, but its content is {known.disk_format}"
+            raise DriverError("image_refused", message)
+        return known is not None and known.size == image.size
+
+    async def fetch(self, image: ImageRef, ticket: ImageTicket, progress: Progress) -> None:
+        """See the port. No byte is read; what the ticket says is believed."""
+        if (ticket.sha512, ticket.size, ticket.disk_format) != (image.sha512, image.size, image.disk_format):
+            raise DriverError("image_corrupt", "the image store offers other bytes than the image has")
+        if not self._holds(image):
+            await self._flights.join(image.sha512, lambda report: self._bring(image, report), progress)
+        else:
+            progress(image.size, image.size)
+        self._used_at[image.sha512] = self._clock()
+
+    async def _bring(self, image: ImageRef, progress: Progress) -> None:
+        if self._free() - image.size < self._low_disk:
+            raise DriverError("no_space", "the host has too little free disk space", retryable=True)
+        await self._play("fetch")
+        self._images[image.sha512] = image
+        progress(image.size, image.size)
+
+    async def create(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """See the port. Raises DriverError `disk_too_small` and `image_missing` as the file driver does."""
+        await self._play("create")
+        old = self._disks.get(spec.server_id, _Disks())
+        if spec.image is not None and "root" not in old.roles:
+            if not self._holds(spec.image):
+                raise DriverError("image_missing", "the image is not on the host yet", retryable=True)
+            if spec.root_gb and spec.root_gb * GIB < spec.image.virtual_bytes:
+                raise DriverError("disk_too_small", "the image is larger than the flavor's root disk")
+            old = _Disks(image=spec.image.sha512, roles=old.roles, config=old.config)
+        wanted = {
+            "root": spec.image is not None,
+            "ephemeral": spec.ephemeral_gb > 0,
+            "swap": spec.swap_mb > 0,
+            "config": config_drive is not None,
+        }
+        roles = tuple(role for role, want in wanted.items() if want or role in old.roles)
+        config = old.config if config_drive is None else config_drive
+        if roles:
+            self._keep(spec.server_id, _Disks(image=old.image, roles=roles, config=config))
+        return self._devices(spec.server_id)
+
+    def _keep(self, server_id: str, disks: _Disks) -> None:
+        if self._disks.get(server_id) == disks:
+            return
+        self._disks[server_id] = disks
+        if self._state_dir is not None:
+            temp = self._state_dir / f"{server_id}.new"
+            temp.write_bytes(msgspec.json.encode(disks))
+            temp.rename(temp.with_suffix(".disks"))
+
+    async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        """See the port."""
+        await self._play("disks")
+        return self._devices(server_id)
+
+    def _devices(self, server_id: str) -> tuple[DiskDevice, ...]:
+        found = self._disks.get(server_id, _Disks()).roles
+        folder = self.root_path(server_id).parent
+        devices = (
+            DiskDevice("root", folder / "root", "qcow2"),
+            DiskDevice("ephemeral", folder / "ephemeral", "raw"),
+            DiskDevice("swap", folder / "swap", "raw"),
+            DiskDevice("config", folder / "config", "raw"),
+        )
+        return tuple(device for device in devices if device.role in found)
+
+    async def remove(self, server_id: str) -> None:
+        """See the port."""
+        await self._play("remove")
+        disks = self._disks.pop(server_id, None)
+        if disks is not None and disks.image in self._images:
+            self._used_at[disks.image] = self._clock()
+        if self._state_dir is not None:
+            (self._state_dir / f"{server_id}.disks").unlink(missing_ok=True)
+
+    async def list(self) -> tuple[str, ...]:
+        """See the port."""
+        await self._play("list")
+        return tuple(sorted(self._disks))
+
+    async def evict(self, keep: frozenset[str], older_than: float) -> tuple[str, ...]:
+        """See the port."""
+        await self._play("evict")
+        needed = keep | {disks.image for disks in self._disks.values()}
+        limit = self._clock() - older_than
+        gone = tuple(sha for sha in sorted(self._images) if sha not in needed and self._used_at.get(sha, 0.0) <= limit)
+        for sha512 in gone:
+            del self._images[sha512]
+            self._used_at.pop(sha512, None)
+        return gone
+
+    def root_path(self, server_id: str) -> Path:
+        """See the port. Nothing lies there."""
+        return Path("/nonexistent") / server_id / "root"

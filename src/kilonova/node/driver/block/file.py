@@ -1,0 +1,240 @@
+"""The block driver for files: qcow2 overlays over cached images, under one directory.
+
+    cache/<sha512>{,.json}        images, see image_cache
+    disks/<server id>/image       the sha512 that the root disk stands on, written before it and as long as it exists:
+                                  no such image is evicted, and nobody has to open a disk to know
+    disks/<server id>/{root,ephemeral,swap,config}
+    trash/                        folders on their way out
+
+Every file gets its name by a rename when it is whole, so a crash between any two steps leaves either nothing or a
+`.partial-` file that the next start removes. Disks belong to the node with mode 600; libvirt's dynamic ownership (its
+default) hands them to the guest's process while that runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from kilonova.node.driver.block.folder import Folder
+from kilonova.node.driver.block.image_cache import CachedImage, ImageCache
+from kilonova.node.driver.block.offload import offload
+from kilonova.node.driver.block.port import Progress, Space
+from kilonova.node.driver.block.qemu_img import QemuImg
+from kilonova.node.driver.block.scratch import make_ephemeral, make_swap
+from kilonova.node.driver.block.tool import Account
+from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.wire.guest import GuestSpec, ImageRef
+from kilonova.wire.node import ImageTicket
+
+GIB = 1 << 30
+MIB = 1 << 20
+SERVER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FORMATS: dict[Literal["root", "ephemeral", "swap", "config"], Literal["qcow2", "raw"]] = {
+    "root": "qcow2",
+    "ephemeral": "raw",
+    "swap": "raw",
+    "config": "raw",
+}
+USE = "image"
+PARTIAL = ".partial-"
+
+
+class FileBlock:
+    """The block port on files under `root`.
+
+    `low_disk_bytes` stay free on its file system. `run_as` is the unprivileged user that reads what others made (None:
+    no change of user, for nodes that are not root). `group` is the group that may read cached images, that of the
+    guests' processes (None: all who know an image's sha512). `clock` gives the time of use, in seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        low_disk_bytes: int = GIB,
+        run_as: int | None = None,
+        group: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        reader = None if run_as is None else Account(run_as, run_as if group is None else group)
+        self._root = Folder(root, low_disk_bytes)
+        self._cache_folder = Folder(root / "cache", low_disk_bytes)
+        self._disks = Folder(root / "disks", low_disk_bytes)
+        self._trash = Folder(root / "trash", low_disk_bytes)
+        self._pool = ThreadPoolExecutor(4, "block")
+        self._qemu_img = QemuImg(reader)
+        self._cache = ImageCache(self._cache_folder, group, self._qemu_img, self._pool, clock)
+        self._use = asyncio.Lock()
+        self._servers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def start(self) -> None:
+        """See the port."""
+        await offload(self._pool, self._prepare)
+
+    def _prepare(self) -> None:
+        for folder in (self._root, self._cache_folder, self._disks, self._trash):
+            folder.make()
+        self._cache.clear()
+        for left in self._trash.path.iterdir():
+            shutil.rmtree(left)
+        for partial_file in self._disks.path.glob(f"*/{PARTIAL}*"):
+            partial_file.unlink()
+        for folder_path in self._disks.path.iterdir():
+            self._drop_if_bare(folder_path)
+
+    async def space(self) -> Space:
+        """See the port."""
+        found = await offload(self._pool, lambda: os.statvfs(self._root.path))
+        return Space(total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
+
+    async def cached(self, image: ImageRef) -> bool:
+        """See the port."""
+        return await offload(self._pool, lambda: self._cache.holds(image))
+
+    async def fetch(self, image: ImageRef, ticket: ImageTicket, progress: Progress) -> None:
+        """See the port."""
+        await self._cache.fetch(image, ticket, progress)
+
+    async def create(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """See the port. Raises DriverError `disk_too_small` when the image is larger than the flavor's root disk, and
+        `image_missing` (retryable) when the image is not in the cache."""
+        folder = self._folder_of(spec.server_id)
+        async with self._lock(spec.server_id):
+            try:
+                await self._make_root(folder, spec)
+                if spec.ephemeral_gb:
+                    await self._make(folder / "ephemeral", partial(make_ephemeral, size=spec.ephemeral_gb * GIB))
+                if spec.swap_mb:
+                    await self._make(folder / "swap", partial(make_swap, size=spec.swap_mb * MIB))
+                if config_drive is not None:
+                    await offload(self._pool, lambda: self._write_config(folder, config_drive))
+            finally:
+                await offload(self._pool, lambda: self._drop_if_bare(folder))
+        return await self.disks(spec.server_id)
+
+    async def _make_root(self, folder: Path, spec: GuestSpec) -> None:
+        image, root = spec.image, folder / "root"
+        if image is None or await offload(self._pool, root.exists):
+            return
+        async with self._use:
+            base = await offload(self._pool, lambda: self._claim(folder, image, spec.root_gb))
+        backing = os.path.join("..", "..", self._cache_folder.path.name, image.sha512)
+        size = spec.root_gb * GIB or base.virtual_bytes
+        make = partial(self._qemu_img.create_overlay, backing=backing, backing_format=base.stored_as, size=size)
+        await self._make(root, make)
+
+    def _claim(self, folder: Path, image: ImageRef, root_gb: int) -> CachedImage:
+        """Note that this guest stands on this image, so that it stays."""
+        base = self._cache.look(image.sha512) if self._cache.holds(image) else None
+        if base is None:
+            raise DriverError("image_missing", "the image is not on the host yet", retryable=True)
+        if root_gb and root_gb * GIB < base.virtual_bytes:
+            message = f"the image needs a root disk of {base.virtual_bytes} bytes and the flavor gives {root_gb} GiB"
+            raise DriverError("disk_too_small", message)
+        Folder(folder, 0).make()
+        self._disks.write(folder / USE, image.sha512.encode())
+        self._cache.touch(image.sha512)
+        return base
+
+    async def _make(self, path: Path, fill: Callable[[Path], Awaitable[None]]) -> None:
+        """A disk that is not there yet, made under another name and durable before it gets its own."""
+        if await offload(self._pool, path.exists):
+            return
+        temp = path.with_name(f"{PARTIAL}{path.name}")
+        try:
+            await offload(self._pool, lambda: self._reserve(temp))
+            with self._disks.writing():
+                await fill(temp)
+            await offload(self._pool, lambda: self._finish(temp, path))
+        finally:
+            await offload(self._pool, lambda: temp.unlink(missing_ok=True))
+
+    def _reserve(self, temp: Path) -> None:
+        """An empty file that only the node can open, whatever the umask of the tools that fill it."""
+        self._disks.require()
+        Folder(temp.parent, 0).make()
+        temp.unlink(missing_ok=True)
+        with self._disks.writing():
+            temp.touch(mode=0o600)
+
+    def _finish(self, temp: Path, path: Path) -> None:
+        with self._disks.writing():
+            self._disks.sync(temp)
+            self._disks.rename(temp, path)
+
+    def _write_config(self, folder: Path, data: bytes) -> None:
+        path = folder / "config"
+        if not path.exists() or path.read_bytes() != data:
+            self._disks.require(len(data))
+            Folder(folder, 0).make()
+            self._disks.write(path, data)
+
+    async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        """See the port."""
+        folder = self._folder_of(server_id)
+        names = await offload(self._pool, lambda: {name for name in FORMATS if (folder / name).exists()})
+        return tuple(DiskDevice(role, folder / role, kind) for role, kind in FORMATS.items() if role in names)
+
+    async def remove(self, server_id: str) -> None:
+        """See the port."""
+        folder = self._folder_of(server_id)
+        async with self._lock(server_id):
+            await offload(self._pool, lambda: self._discard(folder))
+
+    def _discard(self, folder: Path) -> None:
+        """Out of sight by one rename; what a crash leaves in the trash goes at the next start."""
+        used = self._used_by(folder)
+        grave = self._trash.path / folder.name
+        if grave.exists():
+            shutil.rmtree(grave)
+        if folder.exists():
+            self._disks.rename(folder, grave)
+            shutil.rmtree(grave)
+        if used and self._cache.look(used) is not None:
+            self._cache.touch(used)
+
+    async def list(self) -> tuple[str, ...]:
+        """See the port."""
+        names = await offload(self._pool, lambda: sorted(os.listdir(self._disks.path)))
+        return tuple(name for name in names if SERVER_ID.fullmatch(name))
+
+    async def evict(self, keep: frozenset[str], older_than: float) -> tuple[str, ...]:
+        """See the port."""
+        async with self._use:
+            return await offload(self._pool, lambda: self._cache.evict(keep | self._in_use(), older_than))
+
+    def _in_use(self) -> frozenset[str]:
+        return frozenset(filter(None, map(self._used_by, self._disks.path.iterdir())))
+
+    def _used_by(self, folder: Path) -> str:
+        try:
+            return (folder / USE).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def root_path(self, server_id: str) -> Path:
+        """See the port."""
+        return self._folder_of(server_id) / "root"
+
+    def _folder_of(self, server_id: str) -> Path:
+        if not SERVER_ID.fullmatch(server_id):
+            raise DriverError("driver", "that is no server id")
+        return self._disks.path / server_id
+
+    def _lock(self, server_id: str) -> asyncio.Lock:
+        return self._servers.setdefault(server_id, asyncio.Lock())
+
+    def _drop_if_bare(self, folder: Path) -> None:
+        """A folder without any disk is what a failure or crash left; nobody is to find it."""
+        if folder.is_dir() and not any((folder / name).exists() for name in FORMATS):
+            shutil.rmtree(folder)

@@ -1,0 +1,46 @@
+"""qemu-img: reads what others made as an unprivileged user under limits, writes what we make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from kilonova.node.driver.block.tool import Account, Limit, run
+from kilonova.node.driver.failure import DriverError
+
+
+class ImageInfo(msgspec.Struct, frozen=True, rename="kebab"):
+    """What `qemu-img info` says of an image, as far as it matters here."""
+
+    format: str
+    virtual_size: int
+    backing_filename: str | None = None
+    encrypted: bool = False
+
+
+class QemuImg:
+    """`reader` is who reads untrusted content (None: whoever runs the node, for nodes that are not root)."""
+
+    def __init__(self, reader: Account | None, limit: Limit | None = None) -> None:
+        self._reader = reader
+        self._limit = limit or Limit()
+
+    async def info(self, path: Path, image_format: str) -> ImageInfo:
+        """Read an image's header as `image_format`; never guesses. Raises DriverError (`image_refused`)."""
+        command = ("qemu-img", "info", "--output=json", "-f", image_format, str(path))
+        try:
+            return msgspec.json.decode(await run(command, self._limit, self._reader), type=ImageInfo)
+        except DriverError as error:
+            if error.retryable:
+                raise
+            message = f"the image cannot be read as {image_format}"
+            raise DriverError("image_refused", message, detail=error.detail) from error
+        except msgspec.MsgspecError as error:
+            raise DriverError("driver", "qemu-img answered something unknown", detail=str(error)) from error
+
+    async def create_overlay(self, path: Path, backing: str, backing_format: str, size: int) -> None:
+        """Make a qcow2 of `size` bytes over `backing` (relative to the overlay's folder, so that the state directory
+        may move). The backing file is not opened (`-u`): its content is read by guests' processes only."""
+        options = ("-q", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing)
+        await run(("qemu-img", "create", *options, str(path), str(size)), self._limit)
