@@ -89,8 +89,8 @@ class Run:
 class Next:
     """This step is done; go to the next one (or to the one named).
 
-    `wait` registers for notifications of a subject in the same transaction, so that the next step, if it has to wait for
-    just that, writes nothing.
+    `wait` registers for notifications of a subject in the same transaction, so that the next step, if it has to wait
+    for just that, writes nothing.
     """
 
     commit: Commit | None = None
@@ -149,8 +149,8 @@ Undo = Callable[[Run], Awaitable[Commit | None]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step: idempotent I/O in `do`, then one transaction. `undo` is asked in reverse order after a failure, whether the
-    step had finished or was under way; it never waits for a host. `event` is the public name, where there is one.
+    """A step: idempotent I/O in `do`, then one transaction. `undo` is asked in reverse order after a failure, whether
+    the step had finished or was under way; it never waits for a host. `event` is its public name, if it has one.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Step:
 
 
 class Flow(Protocol):
-    """Durable multi-step work on one subject. `deadline` is in seconds without progress; `action` is its public name."""
+    """Durable multi-step work on one subject. `deadline`: seconds without progress; `action`: its public name."""
 
     name: ClassVar[str]
     action: ClassVar[str]

@@ -1,0 +1,1 @@
+"""Hosts: what they have, what is claimed on them, whether they live, and what they still owe."""

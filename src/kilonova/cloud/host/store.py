@@ -1,0 +1,263 @@
+"""Hosts, claims on them and their debts. The claim is the truth about capacity; everything else is a cache of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from kilonova.cloud.host.model import Debt, Demand, Host, Ratio
+from kilonova.core.errors import NotFound
+from kilonova.kit.db import Tx, insert_new, metadata
+from kilonova.wire.node import Hello
+
+host = Table(
+    "host",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("up", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text, nullable=False),
+    Column("zone", String(255), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("incarnation", String(64), nullable=False),
+    Column("hypervisor_type", String(32), nullable=False),
+    Column("hypervisor_version", Integer, nullable=False),
+    Column("architecture", String(32), nullable=False),
+    Column("cpu_info", Text, nullable=False),
+    Column("vcpus_total", Integer, nullable=False),
+    Column("memory_total", Integer, nullable=False),
+    Column("disk_total", Integer, nullable=False),
+    Column("vcpus_capacity", Integer, nullable=False),
+    Column("memory_capacity", Integer, nullable=False),
+    Column("disk_capacity", Integer, nullable=False),
+    Column("memory_overhead", Integer, nullable=False),
+    Column("vcpus_used", Integer, nullable=False),
+    Column("memory_used", Integer, nullable=False),
+    Column("disk_used", Integer, nullable=False),
+    Column("report_seq", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+claim = Table(
+    "host_claim",
+    metadata,
+    Column("host_id", String(36), primary_key=True),
+    Column("consumer", String(64), primary_key=True),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mb", Integer, nullable=False),
+    Column("disk_gb", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("host_claim_consumer", "consumer"),
+)
+debt = Table(
+    "host_debt",
+    metadata,
+    Column("host_id", String(36), primary_key=True),
+    Column("server_id", String(36), primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+_FIELDS = tuple(f.name for f in fields(Host))
+
+
+def greet(tx: Tx, hello: Hello, ratio: Ratio, zone: str) -> Host:
+    """A node presents itself: record what its host has, and that it is up."""
+    has = hello.inventory
+    capacity = {
+        "vcpus_capacity": int(has.vcpus * ratio.vcpus),
+        "memory_capacity": int(has.memory_mb * ratio.memory),
+        "disk_capacity": int(has.disk_gb * ratio.disk),
+    }
+    facts: dict[str, Any] = {
+        "name": hello.name, "up": True, "boot_id": hello.boot_id, "incarnation": hello.incarnation,
+        "hypervisor_type": has.hypervisor_type, "hypervisor_version": has.hypervisor_version,
+        "architecture": has.architecture, "cpu_info": has.cpu_info, "vcpus_total": has.vcpus,
+        "memory_total": has.memory_mb, "disk_total": has.disk_gb, "memory_overhead": has.memory_overhead_mb,
+        "updated_at": tx.now, **capacity,
+    }  # fmt: skip
+    new = {
+        "id": hello.host_id, "enabled": True, "disabled_reason": "", "zone": zone, "vcpus_used": 0, "memory_used": 0,
+        "disk_used": 0, "report_seq": 0, "version": tx.now, "created_at": tx.now, **facts,
+    }  # fmt: skip
+    if not insert_new(tx, host, new):
+        tx.execute(update(host).where(host.c.id == hello.host_id).values(version=_risen(tx), **facts))
+    return get(tx, hello.host_id)
+
+
+def get(tx: Tx, host_id: str) -> Host:
+    """One host. Raises NotFound."""
+    row = tx.execute(select(host).where(host.c.id == host_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"Host {host_id} could not be found")
+    return _host(row)
+
+
+def list_all(tx: Tx) -> list[Host]:
+    """Every host, by name."""
+    return [_host(r) for r in tx.execute(select(host).order_by(host.c.name))]
+
+
+def changed_since(tx: Tx, version: int) -> list[Host]:
+    """Hosts whose capacity, use or state changed at or after `version`, for the scheduler's cache."""
+    return [_host(r) for r in tx.execute(select(host).where(host.c.version >= version))]
+
+
+def names(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
+    """Names by id."""
+    rows = tx.execute(select(host.c.id, host.c.name).where(host.c.id.in_(tuple(host_ids))))
+    return {r.id: r.name for r in rows}
+
+
+def set_up(tx: Tx, host_id: str, up: bool) -> bool:
+    """Record that a host lives or does not; True when that is news."""
+    changed = (
+        update(host).where(host.c.id == host_id, host.c.up != up).values(up=up, version=_risen(tx), updated_at=tx.now)
+    )
+    return bool(tx.execute(changed).rowcount)
+
+
+def set_enabled(tx: Tx, host_id: str, enabled: bool, reason: str = "") -> None:
+    """Take a host out of scheduling, or back in."""
+    values = {"enabled": enabled, "disabled_reason": reason, "version": _risen(tx), "updated_at": tx.now}
+    tx.execute(update(host).where(host.c.id == host_id).values(**values))
+
+
+def take_claim(tx: Tx, host_id: str, consumer: str, demand: Demand) -> bool:
+    """Claim a host's resources for `consumer`; False when they do not fit (any more) or the host is out of service.
+
+    Claiming again for the same consumer changes nothing and succeeds. Never oversells, however many claim at once.
+    """
+    has = select(claim.c.host_id).where(claim.c.host_id == host_id, claim.c.consumer == consumer)
+    if tx.execute(has).first() is not None:
+        return True
+    grown = (
+        update(host)
+        .where(
+            host.c.id == host_id,
+            host.c.up,
+            host.c.enabled,
+            host.c.vcpus_used + demand.vcpus <= host.c.vcpus_capacity,
+            host.c.memory_used + demand.memory_mb <= host.c.memory_capacity,
+            host.c.disk_used + demand.disk_gb <= host.c.disk_capacity,
+        )
+        .values(
+            vcpus_used=host.c.vcpus_used + demand.vcpus,
+            memory_used=host.c.memory_used + demand.memory_mb,
+            disk_used=host.c.disk_used + demand.disk_gb,
+            version=_risen(tx),
+        )
+    )
+    if not tx.execute(grown).rowcount:
+        return False
+    row = {"vcpus": demand.vcpus, "memory_mb": demand.memory_mb, "disk_gb": demand.disk_gb, "created_at": tx.now}
+    tx.execute(insert(claim).values(host_id=host_id, consumer=consumer, **row))
+    return True
+
+
+def release(tx: Tx, consumer: str, host_id: str | None = None) -> None:
+    """Give back what `consumer` claimed (on one host, or wherever); a second release does nothing."""
+    gone = delete(claim).where(claim.c.consumer == consumer)
+    if host_id is not None:
+        gone = gone.where(claim.c.host_id == host_id)
+    for row in tx.execute(gone.returning(*claim.c)).all():
+        tx.execute(
+            update(host)
+            .where(host.c.id == row.host_id)
+            .values(
+                vcpus_used=host.c.vcpus_used - row.vcpus,
+                memory_used=host.c.memory_used - row.memory_mb,
+                disk_used=host.c.disk_used - row.disk_gb,
+                version=_risen(tx),
+            )
+        )
+
+
+def claims(tx: Tx) -> list[tuple[str, str]]:
+    """Every claim as (host, consumer), for the audit."""
+    return [(r.host_id, r.consumer) for r in tx.execute(select(claim.c.host_id, claim.c.consumer))]
+
+
+def miscounted(tx: Tx) -> list[str]:
+    """Hosts whose use differs from the sum of their claims. Always empty; the audit proves it."""
+    total = (
+        select(
+            claim.c.host_id,
+            func.sum(claim.c.vcpus).label("vcpus"),
+            func.sum(claim.c.memory_mb).label("memory"),
+            func.sum(claim.c.disk_gb).label("disk"),
+        )
+        .group_by(claim.c.host_id)
+        .subquery()
+    )
+    off = (
+        select(host.c.name)
+        .outerjoin(total, total.c.host_id == host.c.id)
+        .where(
+            ~and_(
+                host.c.vcpus_used == func.coalesce(total.c.vcpus, 0),
+                host.c.memory_used == func.coalesce(total.c.memory, 0),
+                host.c.disk_used == func.coalesce(total.c.disk, 0),
+            )
+        )
+    )
+    return [r.name for r in tx.execute(off)]
+
+
+def add_debt(tx: Tx, host_id: str, server_id: str, fence: int) -> None:
+    """A host shall get rid of a guest when it can; a higher fence wins over an older debt."""
+    if not insert_new(tx, debt, {"host_id": host_id, "server_id": server_id, "fence": fence, "created_at": tx.now}):
+        older = and_(debt.c.host_id == host_id, debt.c.server_id == server_id, debt.c.fence < fence)
+        tx.execute(update(debt).where(older).values(fence=fence))
+
+
+def settle_debts(tx: Tx, host_id: str, server_ids: Sequence[str]) -> None:
+    """A host reported these guests absent."""
+    tx.execute(delete(debt).where(debt.c.host_id == host_id, debt.c.server_id.in_(server_ids)))
+
+
+def debts(tx: Tx, host_id: str | None = None) -> list[Debt]:
+    """What a host (or all of them) still owes."""
+    query = select(debt) if host_id is None else select(debt).where(debt.c.host_id == host_id)
+    return [Debt(r.host_id, r.server_id, r.fence, r.created_at) for r in tx.execute(query)]
+
+
+def advance_report(tx: Tx, host_id: str, seen: int) -> int:
+    """Up to which number a host's reports are stored, locked until the commit; raised to `seen` if that is higher."""
+    row = select(host.c.report_seq).where(host.c.id == host_id).with_for_update()
+    stored: int | None = tx.execute(row).scalar_one_or_none()
+    if stored is None:
+        raise NotFound(f"Host {host_id} could not be found")
+    if seen > stored:
+        tx.execute(update(host).where(host.c.id == host_id).values(report_seq=seen))
+    return stored
+
+
+def _risen(tx: Tx) -> Any:
+    """A version that rises with every change and is comparable between hosts."""
+    return func.max(host.c.version + 1, tx.now) if tx.is_sqlite else func.greatest(host.c.version + 1, tx.now)
+
+
+def _host(row: Row[Any]) -> Host:
+    return Host(**{name: getattr(row, name) for name in _FIELDS})

@@ -1,0 +1,198 @@
+"""A server, its guest on a host, and the table of phases.
+
+A phase is a resting state, or a resting state and what is being done to it (`active.stopping`). Edges map phases to
+OpenStack's status, vm_state, task_state and power_state and to EC2's names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from kilonova.core.machine import Machine, moves
+from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec
+
+RESTING: Final = ("building", "active", "stopped", "error")
+
+_TABLE: Final = {
+    "place": [(("building.scheduling", "building.networking", "building.spawning"), "building.scheduling")],
+    "network": [(("building.scheduling",), "building.networking")],
+    "spawn": [(("building.networking",), "building.spawning")],
+    "run": [
+        (
+            (
+                "building.spawning",
+                "stopped.starting",
+                "error.starting",
+                "active.rebooting",
+                "active.resetting",
+                "stopped.resetting",
+                "error.resetting",
+                "stopped",
+                "error",
+                "active",
+            ),
+            "active",
+        )
+    ],
+    "halt": [(("active.stopping", "error.stopping", "active", "active.rebooting", "active.resetting"), "stopped")],
+    "stop": [(("active",), "active.stopping"), (("error",), "error.stopping")],
+    "start": [(("stopped",), "stopped.starting")],
+    "reboot": [(("active",), "active.rebooting")],
+    "reset": [(("active",), "active.resetting"), (("stopped",), "stopped.resetting"), (("error",), "error.resetting")],
+    "delete": [((r, f"{r}.deleting"), f"{r}.deleting") for r in RESTING]
+    + [
+        (("building.scheduling", "building.networking", "building.spawning"), "building.deleting"),
+        (("active.stopping", "active.rebooting", "active.resetting"), "active.deleting"),
+        (("stopped.starting", "stopped.resetting"), "stopped.deleting"),
+        (("error.stopping", "error.starting", "error.resetting"), "error.deleting"),
+    ],
+    "return": [
+        (("active.stopping", "active.rebooting", "active.resetting"), "active"),
+        (("stopped.starting", "stopped.resetting"), "stopped"),
+        (("error.stopping", "error.resetting", "error.starting"), "error"),
+    ],
+}
+_STATES: Final = frozenset(s for rows in _TABLE.values() for sources, target in rows for s in (*sources, target))
+
+MACHINE: Final = Machine(
+    "server",
+    _STATES | {"error"},
+    moves({**_TABLE, "fail": [(sorted(_STATES), "error")]}),
+)
+"""Every move of a server. `run` and `halt` are what hypervisors report, the others what someone asked for."""
+
+
+def resting(phase: str) -> str:
+    """The resting state that a phase belongs to."""
+    return phase.partition(".")[0]
+
+
+def is_settled(phase: str) -> bool:
+    """Whether nothing is being done to the server."""
+    return phase in ("active", "stopped", "error")
+
+
+class FlavorCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """The flavor as it was when the server was made. Memory and swap in MiB, disks in GiB."""
+
+    id: str
+    name: str
+    vcpus: int
+    memory_mb: int
+    root_gb: int
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
+    extra_specs: dict[str, str] = {}
+    description: str | None = None
+
+
+class KeyCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """The key pair as it was when the server was made."""
+
+    name: str
+    public_key: str
+    type: str = "ssh"
+
+
+class NicView(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's view of one NIC; addresses as (subnet, address, IP version)."""
+
+    port_id: str
+    network_id: str
+    network_label: str
+    mac: str
+    addresses: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server. Times in µs, 0 for not yet. `image` is a wire.guest.ImageRef as JSON."""
+
+    id: str
+    ec2_id: str
+    project_id: str
+    user_id: str
+    name: str
+    description: str | None
+    hostname: str
+    phase: str
+    fence: int
+    version: int
+    host_id: str | None
+    host_name: str
+    zone: str
+    requested_zone: str | None
+    flavor: FlavorCopy
+    image_id: str
+    image: dict[str, Any]
+    key: KeyCopy | None
+    user_data: str
+    config_drive: bool
+    metadata: dict[str, str]
+    nics: tuple[NicView, ...]
+    security_groups: tuple[str, ...]
+    admin_password: str
+    reservation_id: str
+    launch_index: int
+    power: str
+    fault: dict[str, Any] | None
+    locked: bool
+    created_at: int
+    updated_at: int
+    launched_at: int
+    terminated_at: int
+
+    @property
+    def deleted(self) -> bool:
+        return self.terminated_at > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What a host shall make of a server, and what it last reported. `seen` rises with each report."""
+
+    host_id: str
+    server_id: str
+    spec: GuestSpec
+    observed: GuestObservation | None
+    seen: int
+    host_up: bool
+
+    @property
+    def error(self) -> GuestError | None:
+        return self.observed.error if self.observed else None
+
+    def reached(self) -> bool:
+        """Whether the host has done (or given up on) the present version of the spec."""
+        o = self.observed
+        return o is not None and o.settled and o.fence == self.spec.fence and o.version >= self.spec.version
+
+
+RebootKind = Literal["SOFT", "HARD"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewServer:
+    """What a caller asks for, checked and resolved by the edge and the services below it. `nics` is opaque here."""
+
+    name: str
+    flavor: FlavorCopy
+    image_id: str
+    image: dict[str, Any]
+    nics: Any
+    security_groups: tuple[str, ...] = ()
+    key: KeyCopy | None = None
+    user_data: str = ""
+    config_drive: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
+    zone: str | None = None
+    host: str | None = None
+    description: str | None = None
+    hostname: str | None = None
+    admin_password: str = ""
+    min_count: int = 1
+    max_count: int = 1
+    fake: tuple[tuple[str, str], ...] = ()

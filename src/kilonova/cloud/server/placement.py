@@ -1,0 +1,53 @@
+"""Where a server could go: the scheduler over a cache of all hosts."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from kilonova.cloud.host import store as hosts
+from kilonova.cloud.scheduler.choose import choose
+from kilonova.cloud.scheduler.filters import Request
+from kilonova.cloud.scheduler.snapshot import Snapshot
+from kilonova.cloud.server.model import FlavorCopy
+from kilonova.core.decision import Decision
+from kilonova.kit.clock import SECOND, Clock
+from kilonova.kit.db import Database
+
+OVERLAP: Final = 2 * SECOND
+
+
+class Placement:
+    """Chooses hosts. The arrays are refreshed for changed hosts each second; the claim is the truth."""
+
+    def __init__(self, db: Database, clock: Clock, chance: random.Random) -> None:
+        self._db = db
+        self._clock = clock
+        self._chance = chance
+        self._snapshot = Snapshot()
+        self._fresh_until = 0
+
+    async def choose(self, request: Request, *, fresh: bool = False) -> Decision:
+        """The best hosts and the reasons against the others; `fresh` re-reads what changed first."""
+        if fresh or self._clock.now() >= self._fresh_until:
+            await self._refresh()
+        decision = choose(self._snapshot, request, self._chance)
+        if not decision.chosen and not fresh:
+            return await self.choose(request, fresh=True)
+        return decision
+
+    def taken(self, host_id: str, flavor: FlavorCopy) -> None:
+        """A claim was made here: take it off the cache until the next refresh, so that choices spread."""
+        self._snapshot.deduct(host_id, flavor.vcpus, flavor.memory_mb, flavor.root_gb + flavor.ephemeral_gb)
+
+    async def _refresh(self) -> None:
+        since = self._snapshot.version - OVERLAP
+        changed = await self._db.read(lambda tx: hosts.changed_since(tx, since))
+        self._snapshot.update(changed)
+        self._fresh_until = self._clock.now() + SECOND
+
+
+def request_for(flavor: FlavorCopy, *, zone: str | None, host: str | None, exclude: frozenset[str]) -> Request:
+    """What a flavor asks of a host; disk as root, ephemeral and swap rounded up."""
+    disk = flavor.root_gb + flavor.ephemeral_gb + -(-flavor.swap_mb // 1024)
+    return Request(flavor.vcpus, flavor.memory_mb, disk, zone=zone, host=host, exclude=exclude)
