@@ -41,6 +41,7 @@ class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
     user_data: str = ""
     admin_password: str = ""
     flavor: str = ""
+    security_groups: tuple[str, ...] = ()
     created_at: int = 0
 
 

@@ -18,6 +18,7 @@ from kilonova.node.driver.block.port import Progress
 from kilonova.node.driver.failure import DriverError
 
 CHUNK = 1 << 20
+ZEROS = bytes(CHUNK)
 FICLONE = 0x40049409
 SILENCE = 30.0
 """Seconds without a byte after which a sender counts as gone."""
@@ -53,7 +54,7 @@ class _Sink:
         self.size += len(chunk)
         if self._cloned:
             return
-        if not chunk.strip(b"\0"):
+        if chunk == ZEROS:
             self._file.seek(len(chunk), os.SEEK_CUR)
             return
         view = memoryview(chunk)
