@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, and_, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    String,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from kilonova.cloud.quota.model import DEFAULTS, Use
 from kilonova.core.errors import QuotaExceeded
@@ -72,15 +86,36 @@ def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int]) -
     limit = limits(tx, project_id)
     for resource, amount in sorted(amounts.items()):
         if not _add(tx, project_id, resource, amount, limit[resource]):
-            use = uses(tx, project_id, [resource])[resource]
-            raise QuotaExceeded(
-                f"Quota exceeded for {resource}: Requested {amount}, but already used "
-                f"{use.used} of {use.limit} {resource}",
-                resource=resource,
-                limit=use.limit,
-                used=use.used,
-                requested=amount,
-            )
+            raise exceeded([uses(tx, project_id, [resource])[resource]], {resource: amount})
+
+
+def charge_each(tx: Tx, project_id: str, consumers: Sequence[str], amounts: Mapping[str, int]) -> None:
+    """Charge the same amounts to many new consumers at once. Raises QuotaExceeded when they do not all fit."""
+    limit = limits(tx, project_id)
+    short = []
+    for resource, amount in sorted(amounts.items()):
+        if not _add(tx, project_id, resource, amount * len(consumers), limit[resource]):
+            short.append(uses(tx, project_id, [resource])[resource])
+    if short:
+        raise exceeded(short, {u.resource: amounts[u.resource] * len(consumers) for u in short})
+    row = {"project_id": project_id, "amounts": dict(amounts), "version": 0}
+    tx.execute(insert(quota_charge), [{"consumer": c, **row} for c in consumers])
+
+
+def exceeded(short: Sequence[Use], requested: Mapping[str, int]) -> QuotaExceeded:
+    """The refusal, in Nova's words; facts name the first resource."""
+    names = ", ".join(u.resource for u in short)
+    asked = ", ".join(str(requested[u.resource]) for u in short)
+    used = ", ".join(str(u.used) for u in short)
+    allowed = ", ".join(str(u.limit) for u in short)
+    first = short[0]
+    return QuotaExceeded(
+        f"Quota exceeded for {names}: Requested {asked}, but already used {used} of {allowed} {names}",
+        resource=first.resource,
+        limit=first.limit,
+        used=first.used,
+        requested=requested[first.resource],
+    )
 
 
 def refund(tx: Tx, consumer: str) -> None:

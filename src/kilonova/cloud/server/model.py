@@ -16,7 +16,7 @@ from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec
 
 RESTING: Final = ("building", "active", "stopped", "error")
 
-_TABLE: Final = {
+_TABLE: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {
     "place": [(("building.scheduling", "building.networking", "building.spawning"), "building.scheduling")],
     "network": [(("building.scheduling",), "building.networking")],
     "spawn": [(("building.networking",), "building.spawning")],
@@ -195,4 +195,3 @@ class NewServer:
     admin_password: str = ""
     min_count: int = 1
     max_count: int = 1
-    fake: tuple[tuple[str, str], ...] = ()

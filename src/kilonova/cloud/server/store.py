@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from kilonova.cloud.server.model import MACHINE, FlavorCopy, KeyCopy, NicView, Server
 from kilonova.core.context import Scope
-from kilonova.core.errors import Conflict, Lost, NotFound
+from kilonova.core.errors import Conflict, Lost, NotFound, Unavailable
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
 
 server = Table(
@@ -102,9 +102,14 @@ SORT_KEYS: Final = frozenset(
 )
 
 
-def add(tx: Tx, new: Server) -> None:
-    """Insert a server."""
-    tx.execute(insert(server).values(**_row(new)))
+def add_all(tx: Tx, new: Sequence[Server]) -> None:
+    """Insert servers."""
+    tx.execute(insert(server), [_row(one) for one in new])
+
+
+def ec2_taken(tx: Tx, ec2_id: str) -> bool:
+    """Whether a live server has this EC2 id."""
+    return tx.execute(select(server.c.id).where(server.c.ec2_id == ec2_id)).first() is not None
 
 
 def get(tx: Tx, scope: Scope, server_id: str) -> Server:
@@ -205,20 +210,22 @@ def page_gone(tx: Tx, scope: Scope, *, marker: str | None = None, limit: int = 1
     return [_revive(r.record) for r in rows]
 
 
-def remember(tx: Tx, project_id: str, key: str, fingerprint: str, server_ids: list[str]) -> list[str] | None:
-    """Bind an idempotency key to what it made; when it is bound already, the ids that it made.
-
-    Raises Conflict when the key was used for a different request.
-    """
-    row = {"project_id": project_id, "key": key, "fingerprint": fingerprint, "server_ids": server_ids}
-    if insert_new(tx, idempotency, {**row, "created_at": tx.now}):
+def recall(tx: Tx, project_id: str, key: str, fingerprint: str) -> list[str] | None:
+    """What an idempotency key made before, None when it is new. Raises Conflict when it was a different request."""
+    bound = select(idempotency).where(idempotency.c.project_id == project_id, idempotency.c.key == key)
+    stored = tx.execute(bound).one_or_none()
+    if stored is None:
         return None
-    stored = tx.execute(
-        select(idempotency).where(idempotency.c.project_id == project_id, idempotency.c.key == key)
-    ).one()
     if stored.fingerprint != fingerprint:
         raise Conflict("This Idempotency-Key was used for a different request")
     return list(stored.server_ids)
+
+
+def remember(tx: Tx, project_id: str, key: str, fingerprint: str, server_ids: list[str]) -> None:
+    """Bind an idempotency key to what it made. Raises Unavailable when the same request is just being served."""
+    row = {"project_id": project_id, "key": key, "fingerprint": fingerprint, "server_ids": server_ids}
+    if not insert_new(tx, idempotency, {**row, "created_at": tx.now}):
+        raise Unavailable("A request with this Idempotency-Key is being served; ask again")
 
 
 def forget(tx: Tx, before: int, limit: int = 500) -> int:

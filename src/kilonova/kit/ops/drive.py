@@ -217,7 +217,8 @@ class Driver:
 
         def work(tx: Tx) -> None:
             moved.child_id = self.operations.start(
-                tx, ending.flow, op.subject, ending.frame, project_id=op.project_id, user_id=op.user_id,
+                tx, ending.flow, op.subject, ending.frame, action=op.action, project_id=op.project_id,
+                user_id=op.user_id,
                 request_id=op.request_id, parent=op,
             )  # fmt: skip
             store.save(tx, moved, wait=Lock("operation", moved.child_id))
@@ -317,7 +318,8 @@ def _following(flow: Flow, step: Step, to: str | None) -> str | None:
 def _moved(op: Operation, run: Run) -> Operation:
     """A copy of the operation to be stored; the original changes only once that is durable."""
     return Operation(
-        id=op.id, flow=op.flow, step=op.step, subject=op.subject, frame=run.frame, project_id=op.project_id,
+        id=op.id, flow=op.flow, action=op.action, step=op.step, subject=op.subject, frame=run.frame,
+        project_id=op.project_id,
         user_id=op.user_id, request_id=op.request_id, created_at=op.created_at, step_at=op.step_at, fence=op.fence,
         undoing=op.undoing, done=list(op.done), failure=op.failure, parent_id=op.parent_id, root_id=op.root_id,
         child_id=op.child_id, worker=op.worker,

@@ -26,6 +26,7 @@ class Operation:
 
     id: str
     flow: str
+    action: str
     step: str
     subject: Lock
     frame: dict[str, Any]
@@ -160,10 +161,9 @@ class Step:
 
 
 class Flow(Protocol):
-    """Durable multi-step work on one subject. `deadline`: seconds without progress; `action`: its public name."""
+    """Durable multi-step work on one subject. `deadline` is in seconds without progress."""
 
     name: ClassVar[str]
-    action: ClassVar[str]
     deadline: ClassVar[float]
 
     @property

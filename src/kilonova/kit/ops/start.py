@@ -51,18 +51,23 @@ class Operations:
         subject: Lock,
         frame: dict[str, Any],
         *,
+        action: str,
         project_id: str,
         user_id: str,
         request_id: str,
         locks: Iterable[Lock] | None = None,
         parent: Operation | None = None,
     ) -> str:
-        """Write an operation with its locks (by default: its subject). Raises Conflict when one is held."""
+        """Write an operation with its locks (by default: its subject). Raises Conflict when one is held.
+
+        `flow` is the name that a worker knows the steps by, `action` what people call it.
+        """
         identifier = self._new_id()
         adopter = self._adopter
         worker = adopter.spare_worker() if adopter else None
         op = Operation(
-            id=identifier, flow=flow, step="", subject=subject, frame=frame, project_id=project_id, user_id=user_id,
+            id=identifier, flow=flow, action=action, step="", subject=subject, frame=frame, project_id=project_id,
+            user_id=user_id,
             request_id=request_id, created_at=tx.now, step_at=tx.now, fence=1 if worker else 0, worker=worker,
             parent_id=parent.id if parent else None, root_id=parent.root_id if parent else identifier,
         )  # fmt: skip

@@ -30,6 +30,7 @@ def _described() -> list[Column[Any]]:
     return [
         Column("id", String(36), primary_key=True),
         Column("flow", String(64), nullable=False),
+        Column("action", String(64), nullable=False),
         Column("kind", String(32), nullable=False),
         Column("subject_id", String(64), nullable=False),
         Column("project_id", String(64), nullable=False),
@@ -110,7 +111,8 @@ def create(tx: Tx, op: Operation, locks: Iterable[Lock]) -> None:
             raise Conflict(f"Another operation is changing {lock.kind} {lock.id}", kind=lock.kind, id=lock.id)
     tx.execute(
         insert(operation).values(
-            id=op.id, flow=op.flow, kind=op.subject.kind, subject_id=op.subject.id, project_id=op.project_id,
+            id=op.id, flow=op.flow, action=op.action, kind=op.subject.kind, subject_id=op.subject.id,
+            project_id=op.project_id,
             user_id=op.user_id, request_id=op.request_id, step=op.step, frame=op.frame, parent_id=op.parent_id,
             created_at=op.created_at, root_id=op.root_id, undoing=op.undoing, done=op.done, failure=op.failure,
             worker=op.worker, fence=op.fence, run_at=None if op.worker else tx.now, step_at=op.step_at,
@@ -178,7 +180,7 @@ def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) ->
     if gone.rowcount != 1:
         raise Lost(f"Operation {op.id} is not ours any more")
     row = {
-        "id": op.id, "flow": op.flow, "kind": op.subject.kind, "subject_id": op.subject.id,
+        "id": op.id, "flow": op.flow, "action": op.action, "kind": op.subject.kind, "subject_id": op.subject.id,
         "project_id": op.project_id, "user_id": op.user_id, "request_id": op.request_id, "step": op.step,
         "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at,
     }  # fmt: skip
@@ -290,7 +292,8 @@ def prune(tx: Tx, before: int, limit: int = 500) -> int:
 
 def _operation(row: Row[Any]) -> Operation:
     return Operation(
-        id=row.id, flow=row.flow, step=row.step, subject=Lock(row.kind, row.subject_id), frame=row.frame,
+        id=row.id, flow=row.flow, action=row.action, step=row.step, subject=Lock(row.kind, row.subject_id),
+        frame=row.frame,
         project_id=row.project_id, user_id=row.user_id, request_id=row.request_id, created_at=row.created_at,
         step_at=row.step_at, fence=row.fence, undoing=row.undoing, done=row.done, failure=row.failure,
         parent_id=row.parent_id, root_id=row.root_id, child_id=row.child_id, worker=row.worker,
