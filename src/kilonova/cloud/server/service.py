@@ -1,0 +1,255 @@
+"""Commands on servers: each checks the state, moves the row and writes the operation in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from kilonova.cloud.quota import store as quota
+from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Server
+from kilonova.cloud.server.placement import Placement, request_for
+from kilonova.core.context import Context, Scope
+from kilonova.core.decision import Decision
+from kilonova.core.errors import Conflict, NotFound
+from kilonova.core.ids import ec2_id
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.ops import Lock
+from kilonova.kit.ops.start import Operations
+from kilonova.kit.ops.story import Tale, tales
+
+RESOURCES: Final = ("instances", "cores", "ram")
+
+
+class ServerService:
+    """Servers of a scope: the caller's project, or all for those whom the edge let act on any."""
+
+    def __init__(self, db: Database, operations: Operations, placement: Placement, new_id: Callable[[], str]) -> None:
+        self._db = db
+        self._operations = operations
+        self._placement = placement
+        self._new_id = new_id
+
+    async def create(self, context: Context, new: NewServer, idempotency_key: str | None = None) -> list[Server]:
+        """Accept `min_count` to `max_count` servers, as many as the quota allows: one transaction, N operations.
+
+        With a key that was used before for the same request, answers what that one made. Raises QuotaExceeded when
+        fewer than `min_count` fit, Conflict when the key belongs to a different request.
+        """
+        fingerprint = _fingerprint(new)
+
+        def work(tx: Tx) -> list[Server]:
+            project = context.project_id or ""
+            if idempotency_key is not None:
+                before = store.recall(tx, project, idempotency_key, fingerprint)
+                if before is not None:
+                    return [_find(tx, context.scope, i) for i in before]
+            count = self._affordable(tx, context, new)
+            made = self._drafts(tx, context, new, count)
+            if idempotency_key is not None:
+                store.remember(tx, project, idempotency_key, fingerprint, [s.id for s in made])
+            quota.charge_each(tx, project, [f"server:{s.id}" for s in made], charges(new.flavor))
+            store.add_all(tx, made)
+            for server in made:
+                self._start(tx, context, "server_create", "create", server, _create_frame(new))
+            return made
+
+        return await self._db.write(work)
+
+    async def delete(self, context: Context, scope: Scope, server_id: str) -> None:
+        """Take charge of a server, whatever is being done to it, and have it torn down; once is enough."""
+
+        def work(tx: Tx) -> None:
+            server = store.lock(tx, scope, server_id)
+            _refuse_locked(context, server)
+            if server.phase.endswith(".deleting"):
+                return
+            self._operations.supersede(tx, Lock("server", server_id))
+            moved = store.move(tx, server, "delete", fence=server.fence + 1)
+            self._start(tx, context, "server_delete", "delete", moved, {})
+
+        await self._db.write(work)
+
+    async def stop(self, context: Context, scope: Scope, server_id: str) -> None:
+        """Shut a server down cleanly, by force after its time-out. Raises Conflict unless it is active or in error."""
+        await self._act(context, scope, server_id, "stop", "server_stop", "stop", {})
+
+    async def start(self, context: Context, scope: Scope, server_id: str) -> None:
+        """Start a stopped server. Raises Conflict in other states."""
+        await self._act(context, scope, server_id, "start", "server_start", "start", {})
+
+    async def reboot(self, context: Context, scope: Scope, server_id: str, kind: RebootKind) -> None:
+        """Restart: SOFT asks the guest (an active one), HARD pulls the plug (also of a stopped or failed one)."""
+        event = "reboot" if kind == "SOFT" else "reset"
+        await self._act(context, scope, server_id, event, "server_reboot", "reboot", {"kind": kind})
+
+    async def rename(self, context: Context, scope: Scope, server_id: str, **values: Any) -> Server:
+        """Change name, description or hostname."""
+
+        def work(tx: Tx) -> Server:
+            return store.edit(tx, scope, server_id, **values)
+
+        return await self._db.write(work)
+
+    async def change_metadata(
+        self, context: Context, scope: Scope, server_id: str, change: Callable[[Mapping[str, str]], Mapping[str, str]]
+    ) -> Server:
+        """Replace the metadata by what `change` makes of it. Raises QuotaExceeded when it becomes too many items."""
+
+        def work(tx: Tx) -> Server:
+            server = store.lock(tx, scope, server_id)
+            _refuse_locked(context, server)
+            items = dict(change(server.metadata))
+            limit = quota.uses(tx, server.project_id, ["metadata_items"])["metadata_items"]
+            if 0 <= limit.limit < len(items):
+                raise quota.exceeded([limit], {"metadata_items": len(items)})
+            return store.edit(tx, scope, server_id, metadata=items)
+
+        return await self._db.write(work)
+
+    async def get(self, scope: Scope, server_id: str, *, deleted: bool = False) -> Server:
+        """One server, or with `deleted` also one that is gone. Raises NotFound."""
+        find = _find if deleted else store.get
+        return await self._db.read(lambda tx: find(tx, scope, server_id))
+
+    async def page(
+        self,
+        scope: Scope,
+        filters: Mapping[str, Any],
+        sort: Sequence[tuple[str, bool]] = (("created_at", True),),
+        marker: str | None = None,
+        limit: int = 1000,
+    ) -> list[Server]:
+        """One page of live servers (see store.page). Raises NotFound for an unknown marker."""
+        return await self._db.read(lambda tx: store.page(tx, scope, filters, sort=sort, marker=marker, limit=limit))
+
+    async def page_deleted(self, scope: Scope, marker: str | None, limit: int, since: int = 0) -> list[Server]:
+        """One page of deleted servers, newest first."""
+        return await self._db.read(lambda tx: store.page_gone(tx, scope, marker=marker, limit=limit, since=since))
+
+    async def story(self, scope: Scope, server_id: str, request_id: str | None = None) -> list[Tale]:
+        """Every operation on a server, living or deleted, newest first. Raises NotFound."""
+
+        def work(tx: Tx) -> list[Tale]:
+            _find(tx, scope, server_id)
+            return tales(tx, "server", server_id, request_id=request_id)
+
+        return await self._db.read(work)
+
+    async def explain(self, flavor: FlavorCopy, zone: str | None, host: str | None) -> Decision:
+        """Where a server of this flavor would go now, and why not elsewhere; nothing is claimed."""
+        request = request_for(flavor, zone=zone, host=host, exclude=frozenset())
+        return await self._placement.choose(request, fresh=True)
+
+    async def host_of(self, scope: Scope, server_id: str) -> str | None:
+        """The host that has the server's guest, None while it has none. Raises NotFound."""
+
+        def work(tx: Tx) -> str | None:
+            server = store.get(tx, scope, server_id)
+            guests = guest_store.of_server(tx, server.id)
+            return guests[0].host_id if guests else None
+
+        return await self._db.read(work)
+
+    async def _act(
+        self,
+        context: Context,
+        scope: Scope,
+        server_id: str,
+        event: str,
+        flow: str,
+        action: str,
+        frame: dict[str, Any],
+    ) -> None:
+        def work(tx: Tx) -> None:
+            server = store.lock(tx, scope, server_id)
+            _refuse_locked(context, server)
+            if event != "stop" and server.host_id is None:
+                raise Conflict(f"Instance {server_id} has no host", event=event, state=server.phase)
+            moved = store.move(tx, server, event)
+            self._start(tx, context, flow, action, moved, frame)
+
+        await self._db.write(work)
+
+    def _start(self, tx: Tx, context: Context, flow: str, action: str, server: Server, frame: dict[str, Any]) -> None:
+        self._operations.start(
+            tx, flow, Lock("server", server.id), frame, action=action, project_id=server.project_id,
+            user_id=context.user_id, request_id=context.request_id,
+        )  # fmt: skip
+
+    def _affordable(self, tx: Tx, context: Context, new: NewServer) -> int:
+        """How many of the wanted servers the quota allows; raises QuotaExceeded below the minimum."""
+        each = charges(new.flavor)
+        uses = quota.uses(tx, context.project_id or "", RESOURCES)
+        rooms = {r: u.room for r, u in uses.items()}
+        count = new.max_count
+        for resource, room in rooms.items():
+            if room is not None and each[resource] > 0:
+                count = min(count, room // each[resource])
+        if count < new.min_count:
+            short = [u for r, u in uses.items() if (room := u.room) is not None and room < each[r] * new.min_count]
+            raise quota.exceeded(short, {r: n * new.min_count for r, n in each.items()})
+        return count
+
+    def _drafts(self, tx: Tx, context: Context, new: NewServer, count: int) -> list[Server]:
+        reservation = "r-" + self._new_id().replace("-", "")[:8]
+        many = new.max_count > 1
+        return [
+            self._draft(tx, context, new, f"{new.name}-{i + 1}" if many else new.name, reservation, i)
+            for i in range(count)
+        ]
+
+    def _draft(self, tx: Tx, context: Context, new: NewServer, name: str, reservation: str, index: int) -> Server:
+        identifier = self._new_id()
+        while store.ec2_taken(tx, ec2_id("i", identifier)):
+            identifier = self._new_id()
+        hostname = new.hostname or hostname_of(name) or f"server-{identifier}"
+        return Server(
+            id=identifier, ec2_id=ec2_id("i", identifier), project_id=context.project_id or "",
+            user_id=context.user_id, name=name, description=new.description, hostname=hostname,
+            phase="building.scheduling", fence=1, version=1, host_id=None, host_name="", zone="",
+            requested_zone=new.zone, flavor=new.flavor, image_id=new.image_id, image=new.image, key=new.key,
+            user_data=new.user_data, config_drive=new.config_drive, metadata=dict(new.metadata), nics=(),
+            security_groups=new.security_groups, admin_password=new.admin_password, reservation_id=reservation,
+            launch_index=index, power="none", fault=None, locked=False, created_at=tx.now, updated_at=tx.now,
+            launched_at=0, terminated_at=0,
+        )  # fmt: skip
+
+
+def charges(flavor: FlavorCopy) -> dict[str, int]:
+    """What one server of a flavor takes of the quota; memory in MiB."""
+    return {"instances": 1, "cores": flavor.vcpus, "ram": flavor.memory_mb}
+
+
+def hostname_of(name: str) -> str:
+    """A host name from a display name: lower case letters, digits and hyphens, at most 63 (RFC 1123), maybe empty."""
+    plain = re.sub(r"[ _.]", "-", name)
+    plain = re.sub(r"[^a-z0-9-]", "", plain.lower())
+    return re.sub(r"-+", "-", plain)[:63].strip("-")
+
+
+def _create_frame(new: NewServer) -> dict[str, Any]:
+    return {"nics": new.nics, "host": new.host, "exclude": []}
+
+
+def _fingerprint(new: NewServer) -> str:
+    """What makes two requests the same; a generated password does not."""
+    plain = replace(new, admin_password="")
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+
+
+def _find(tx: Tx, scope: Scope, server_id: str) -> Server:
+    try:
+        return store.get(tx, scope, server_id)
+    except NotFound:
+        return store.get_gone(tx, scope, server_id)
+
+
+def _refuse_locked(context: Context, server: Server) -> None:
+    if server.locked and not context.is_admin:
+        raise Conflict(f"Instance {server.id} is locked", state=server.phase)
