@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kilonova.guestimage import disk, initramfs, package, tree
-from kilonova.guestimage.program import GuestImageError, check_host
+from kilonova.guestimage.program import HOST_PACKAGES, GuestImageError, check_host
 
 Progress = Callable[[str, float], None]
 
@@ -22,7 +22,7 @@ def build(output: Path, work: Path, progress: Progress) -> None:
     if platform.machine() != "x86_64":
         raise GuestImageError("the guest image is for x86_64, and can only be built on it")
     progress("Looking at the package index", 0.0)
-    check_host()
+    check_host(HOST_PACKAGES)
     kernel = package.choose_kernel()
     archives = package.fetch(
         (kernel, *package.GUEST_PACKAGES), work / "packages", lambda part: progress("Fetching packages", 0.6 * part)

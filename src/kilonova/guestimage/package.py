@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ def fetch(packages: Iterable[str], cache: Path, progress: Callable[[float], None
     """
     cache.mkdir(parents=True, exist_ok=True)
     wanted = list(packages)
-    archives = parse_uris(run(["apt-get", *_APT, "download", "--print-uris", *wanted]))
+    with tempfile.TemporaryDirectory() as empty:  # apt-get does not name what already lies in its directory.
+        answer = run(["apt-get", *_APT, "download", "--print-uris", *wanted], directory=Path(empty))
+    archives = parse_uris(answer)
     if len(archives) != len(wanted):
         raise GuestImageError("the package index does not know every package of the guest: run apt-get update")
     missing = [

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Which Debian package brings which program or file; everything else is in a minimal Debian (dpkg, apt, util-linux).
@@ -26,15 +26,21 @@ class GuestImageError(Exception):
     """The guest image cannot be built; the text says why and what to install or to do."""
 
 
-def check_host() -> None:
-    """Raise GuestImageError naming the packages to install when a program or file of HOST_PACKAGES is missing."""
-    missing = {package for name, package in HOST_PACKAGES.items() if _locate(name) is None}
+def check_host(needed: Mapping[str, str]) -> None:
+    """Raise GuestImageError, naming the packages to install, when a program or file of `needed` is missing."""
+    missing = {package for name, package in needed.items() if _locate(name) is None}
     if missing:
         packages = " ".join(sorted(missing))
         raise GuestImageError(f"building the guest image needs programs that are missing: apt-get install {packages}")
 
 
-def run(command: Sequence[str | Path], *, stdin: bytes = b"", env: dict[str, str] | None = None) -> str:
+def run(
+    command: Sequence[str | Path],
+    *,
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    directory: Path | None = None,
+) -> str:
     """Run a program (found in PATH or the sbin directories) and return its output.
 
     Raises GuestImageError with the program's last words when it fails or does not end within two minutes.
@@ -50,6 +56,7 @@ def run(command: Sequence[str | Path], *, stdin: bytes = b"", env: dict[str, str
             capture_output=True,
             check=False,
             timeout=120,
+            cwd=directory,
             env={**os.environ, "LC_ALL": "C", **(env or {})},
         )
     except subprocess.TimeoutExpired as error:
