@@ -65,6 +65,7 @@ class Guest:
 
     def wait_ready(self, count: int = 1) -> dict[str, str]:
         found = wait(lambda: list(READY.finditer(self.text()))[count - 1 :], 120, self.text)
+        print(found[0].group())
         return found[0].groupdict()
 
     def text(self) -> str:

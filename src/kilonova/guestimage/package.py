@@ -54,12 +54,14 @@ class Archive:
 
 def choose_kernel() -> str:
     """The package of the current cloud kernel, for instance `linux-image-6.1.0-56-cloud-amd64`."""
-    answer = run(["apt-cache", "depends", KERNEL_META_PACKAGE])
+    advice = f"the package index has no {KERNEL_META_PACKAGE}: run apt-get update (on an amd64 Debian)"
+    try:
+        answer = run(["apt-cache", "depends", KERNEL_META_PACKAGE])
+    except GuestImageError as error:
+        raise GuestImageError(advice) from error
     match = re.search(r"Depends: (linux-image-\d\S*-cloud-amd64)", answer)
     if match is None:
-        raise GuestImageError(
-            f"the package index knows no {KERNEL_META_PACKAGE}: run apt-get update on an amd64 Debian"
-        )
+        raise GuestImageError(advice)
     return match.group(1)
 
 
