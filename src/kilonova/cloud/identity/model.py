@@ -1,0 +1,129 @@
+"""Domains, projects, users, roles, and the tokens that they lead to. Times are µs since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+DEFAULT_DOMAIN: Final = "default"
+ROLES: Final = ("reader", "member", "manager", "admin", "service")
+IMPLICATIONS: Final = (("admin", "manager"), ("manager", "member"), ("member", "reader"))
+SYSTEM: Final = "all"
+
+ScopeKind = Literal["unscoped", "project", "domain", "system"]
+Kind = Literal["domain", "project", "user", "role"]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A namespace of users and projects."""
+
+    id: str
+    name: str
+    description: str = ""
+    enabled: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What owns resources."""
+
+    id: str
+    name: str
+    domain_id: str
+    description: str = ""
+    enabled: bool = True
+    parent_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. The password's hash never leaves the store."""
+
+    id: str
+    name: str
+    domain_id: str
+    enabled: bool = True
+    default_project_id: str | None = None
+    password_expires_at: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A name that policy rules speak of; `domain_id` is None for a role of the whole cloud."""
+
+    id: str
+    name: str
+    domain_id: str | None = None
+    description: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A user's role on a project, a domain or the system."""
+
+    user_id: str
+    target_kind: ScopeKind
+    target_id: str
+    role_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A reference by id, or by name within a domain that is itself given by id or name."""
+
+    id: str | None = None
+    name: str | None = None
+    domain_id: str | None = None
+    domain_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The scope that a login asks for; None of `kind` leaves it to the user's default project."""
+
+    kind: ScopeKind | None = None
+    target: Named = Named()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a token says by itself."""
+
+    user_id: str
+    kind: ScopeKind
+    target_id: str
+    methods: tuple[str, ...]
+    issued_at: int
+    expires_at: int
+    audit_ids: tuple[str, ...]
+
+    @property
+    def project_id(self) -> str | None:
+        return self.target_id if self.kind == "project" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A ticket and what it means now: the user, the scope and the effective roles."""
+
+    ticket: Ticket
+    user: User
+    user_domain: Domain
+    roles: tuple[Role, ...]
+    project: Project | None = None
+    domain: Domain | None = None
+    """The domain of the project, or the domain that the ticket is scoped to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One service as the catalog shows it: `path` is appended to the listener's address."""
+
+    service_type: str
+    service_name: str
+    path: str

@@ -1,0 +1,1 @@
+"""OpenStack's APIs, a folder a service, and what they share."""
