@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Union
 
 from kilonova.guestdata.version import Versions
 from kilonova.wire.guest import GuestSpec
@@ -26,7 +25,7 @@ VERSIONS = Versions(
         "2009-04-04",
     )
 )
-Node = Union[str, int, tuple[str, ...], Mapping[str, "Node"]]
+Node = str | int | tuple[str, ...] | Mapping[str, "Node"]
 """Folders are mappings, files are text, numbers or lines."""
 Tree = Mapping[str, Node]
 NAME = "_name"
@@ -73,8 +72,8 @@ def user_data(spec: GuestSpec) -> bytes | None:
 
 
 def read(spec: GuestSpec, version: str, path: tuple[str, ...]) -> bytes | None:
-    """A file or a folder's listing in a dated version; None when there is none. A folder's name ends in `/`, but a key's
-    is listed as `0=name`."""
+    """A file or a folder's listing in a dated version; None when there is none. A folder's name ends in `/`, a key's
+    is `0=name`."""
     if not path:
         return b"meta-data/" if user_data(spec) is None else b"meta-data/\nuser-data"
     if path == ("user-data",):
