@@ -17,9 +17,9 @@ from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec
 RESTING: Final = ("building", "active", "stopped", "error")
 
 _TABLE: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {
-    "place": [(("building.scheduling", "building.networking", "building.spawning"), "building.scheduling")],
-    "network": [(("building.scheduling",), "building.networking")],
+    "place": [(("building.scheduling",), "building.networking")],
     "spawn": [(("building.networking",), "building.spawning")],
+    "replace": [(("building.spawning",), "building.scheduling")],
     "run": [
         (
             (

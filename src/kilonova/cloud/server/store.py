@@ -245,6 +245,14 @@ def ids(tx: Tx) -> dict[str, tuple[str, str | None]]:
     return {r.id: (r.phase, r.host_id) for r in rows}
 
 
+def phases(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
+    """The phases of live servers by id."""
+    if not server_ids:
+        return {}
+    rows = tx.execute(select(server.c.id, server.c.phase).where(server.c.id.in_(server_ids)))
+    return {r.id: r.phase for r in rows}
+
+
 def _in_scope(query: Select[Any], scope: Scope) -> Select[Any]:
     return query if scope.is_all else query.where(server.c.project_id == scope.project_id)
 

@@ -1,0 +1,101 @@
+"""What the flows share: telling hosts what shall be, and seeing what is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from kilonova.cloud.host import store as hosts
+from kilonova.cloud.server import guest_store
+from kilonova.cloud.server.model import Guest, Server
+from kilonova.cloud.server.nodes import Nodes
+from kilonova.core.errors import Failure
+from kilonova.kit.db import Tx
+from kilonova.kit.ops import Lock, Wait
+from kilonova.wire.guest import GuestDocument, GuestSpec, ImageRef
+from kilonova.wire.network import PortDoc
+
+FAKE: Final = "fake."
+"""Metadata items with this prefix script the fake driver (see node.driver.virt.fake)."""
+
+
+def first_spec(server: Server, ports: tuple[PortDoc, ...], request_id: str) -> GuestSpec:
+    """The spec that boots a new server for the first time."""
+    flavor = server.flavor
+    return GuestSpec(
+        server_id=server.id,
+        fence=server.fence,
+        version=1,
+        power="running",
+        name=server.name,
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        root_gb=flavor.root_gb,
+        ephemeral_gb=flavor.ephemeral_gb,
+        swap_mb=flavor.swap_mb,
+        image=msgspec.convert(server.image, ImageRef) if server.image else None,
+        ports=ports,
+        config_drive=server.config_drive,
+        document=document(server),
+        boot_count=1,
+        fake={k.removeprefix(FAKE): v for k, v in server.metadata.items() if k.startswith(FAKE)},
+        request_id=request_id,
+    )
+
+
+def document(server: Server) -> GuestDocument:
+    """What the guest may read about itself."""
+    key = server.key
+    return GuestDocument(
+        server_id=server.id,
+        name=server.name,
+        hostname=server.hostname,
+        project_id=server.project_id,
+        user_id=server.user_id,
+        availability_zone=server.zone,
+        launch_index=server.launch_index,
+        reservation_id=server.reservation_id,
+        public_keys={key.name: key.public_key} if key else {},
+        key_types={key.name: key.type} if key else {},
+        metadata=server.metadata,
+        user_data=server.user_data,
+        admin_password=server.admin_password,
+        flavor=server.flavor.name,
+        created_at=server.created_at,
+    )
+
+
+def tell(tx: Tx, nodes: Nodes, host_id: str, spec: GuestSpec) -> None:
+    """Store what a host shall make of a guest, and hint it."""
+    guest_store.desire(tx, host_id, spec)
+    nodes.nudge(tx, host_id, spec)
+
+
+def change(tx: Tx, nodes: Nodes, guest: Guest, request_id: str, **values: Any) -> None:
+    """A new version of a guest's spec."""
+    spec = msgspec.structs.replace(guest.spec, version=guest.spec.version + 1, request_id=request_id, **values)
+    tell(tx, nodes, guest.host_id, spec)
+
+
+def abandon(tx: Tx, nodes: Nodes, guest: Guest) -> None:
+    """Stop waiting for a host to give a guest up: it becomes the host's debt, under a fence above the guest's."""
+    fence = guest.spec.fence + 1
+    hosts.add_debt(tx, guest.host_id, guest.server_id, fence)
+    guest_store.remove(tx, guest.host_id, guest.server_id)
+    nodes.nudge(tx, guest.host_id, GuestSpec(server_id=guest.server_id, fence=fence, version=1, power="absent"))
+
+
+def subject(server_id: str) -> Lock:
+    """What a flow waits for: anything new about a server's guests."""
+    return Lock("guest", server_id)
+
+
+def wait_for(server_id: str, seen: int, poll: float = 10.0) -> Wait:
+    """Wait for news about a server's guests since `seen` (the sum over its guests)."""
+    return Wait(subject(server_id), seen, lambda tx: guest_store.seen_of(tx, server_id), poll=poll)
+
+
+def fault(failure: Failure, now: int) -> dict[str, Any]:
+    """A failure as a server's fault: public text, private details for administrators."""
+    return {"code": 500, "message": failure.message, "details": failure.detail, "created": now}

@@ -1,0 +1,47 @@
+"""Servers follow what happens to their guests without being asked: power off inside, destroyed by hand, gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.model import Server, is_settled
+from kilonova.core.context import ALL
+from kilonova.kit.db import Tx
+from kilonova.kit.log import Logger
+from kilonova.wire.guest import GuestObservation
+
+log = Logger(__name__)
+
+
+def settle(tx: Tx, host_id: str, observations: Sequence[GuestObservation]) -> None:
+    """For servers that nothing is being done to: move them to what their host saw. Others are their flow's business."""
+    phases = store.phases(tx, [o.server_id for o in observations if o.settled])
+    for seen in observations:
+        if seen.settled and is_settled(phases.get(seen.server_id, "")):
+            server = store.lock(tx, ALL, seen.server_id)
+            if server.host_id == host_id and is_settled(server.phase):
+                _follow(tx, host_id, server, seen)
+
+
+def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:
+    if seen.power == "absent" and server.phase in ("active", "stopped"):
+        fault = {"code": 500, "message": "The guest is gone from its host; its disk is kept", "details": seen.cause}
+        store.move(tx, server, "fail", power="none", fault={**fault, "created": tx.now})
+        log.warning("a guest is gone", server=server.id, host_id=host_id)
+    elif seen.power in ("stopped", "crashed") and server.phase == "active":
+        _halt(tx, host_id, server, seen)
+    elif seen.power != server.power and seen.power not in ("absent", "unknown"):
+        store.edit(tx, ALL, server.id, power=seen.power)
+
+
+def _halt(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:
+    """The guest went off by itself: that is what shall be now, so that no node starts it again."""
+    guest = guest_store.get(tx, host_id, server.id)
+    if guest is not None:
+        spec = guest.spec
+        guest_store.desire(tx, host_id, msgspec.structs.replace(spec, version=spec.version + 1, power="stopped"))
+    store.move(tx, server, "halt", power=seen.power)
+    log.info("a guest went off by itself", server=server.id, host_id=host_id, cause=seen.cause)
