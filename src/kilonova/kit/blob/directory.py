@@ -22,7 +22,7 @@ from kilonova.core.errors import NoCapacity, NotFound, TooLarge, Unavailable
 from kilonova.kit.blob.port import KEY, Reader, Stored, Tap, check_key, regroup
 
 T = TypeVar("T")
-CHUNK: Final = 1 << 21
+CHUNK: Final = 1 << 20
 LOOK_AT_DISK_EACH: Final = 1 << 26
 READ: Final = 1 << 20
 _ZEROS: Final = bytes(4096)

@@ -1,0 +1,1 @@
+"""Images: records, their bytes, and the check that bytes are what their record says."""

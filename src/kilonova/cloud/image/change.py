@@ -1,0 +1,53 @@
+"""Updates of an image's record, as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_TAGS, QUEUED, Change, Image
+from kilonova.core.errors import Conflict, Forbidden, TooLarge
+
+_FORMATS: Final = frozenset({"disk_format", "container_format"})
+
+
+def apply(image: Image, changes: Iterable[Change], *, is_admin: bool) -> Image:
+    """The image after all `changes`, in order. Values are as a schema has checked them.
+
+    Raises Conflict (a property to replace or remove is absent), Forbidden (what may not be changed, or not now),
+    TooLarge (more than 128 tags or properties).
+    """
+    for change in changes:
+        image = _apply_property(image, change) if change.is_property else _apply_field(image, change, is_admin)
+    if len(image.properties) > MAX_PROPERTIES:
+        raise TooLarge(f"An image may have {MAX_PROPERTIES} properties", limit=MAX_PROPERTIES)
+    if len(image.tags) > MAX_TAGS:
+        raise TooLarge(f"An image may have {MAX_TAGS} tags", limit=MAX_TAGS)
+    return image
+
+
+def _apply_property(image: Image, change: Change) -> Image:
+    if change.act != "add" and change.name not in image.properties:
+        raise Conflict(f"Property {change.name} does not exist.")
+    properties = {name: value for name, value in image.properties.items() if name != change.name}
+    if change.act != "remove":
+        properties[change.name] = str(change.value)
+    return replace(image, properties=properties)
+
+
+def _apply_field(image: Image, change: Change, is_admin: bool) -> Image:
+    name, value = change.name, change.value
+    if change.act == "remove":
+        raise Forbidden(f"Property {name} may not be removed.")
+    if name == "tags":
+        tags: Any = value
+        return replace(image, tags=tuple(sorted(set(tags))))
+    if name not in FIELDS:
+        raise Forbidden(f"Attribute '{name}' is read-only.")
+    if name in _FORMATS and image.status != QUEUED:
+        raise Forbidden(f"Attribute '{name}' may not be changed once the image has data.")
+    if name == "owner" and value != image.owner and not is_admin:
+        raise Forbidden("You are not permitted to change the owner of this image.")
+    fields: dict[str, Any] = {name: value}
+    return replace(image, **fields)

@@ -1,0 +1,160 @@
+"""What an image is, and its life as a table (Image API v2, "Image status")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from kilonova.core.context import Context
+from kilonova.core.machine import Machine, moves
+
+QUEUED: Final = "queued"
+SAVING: Final = "saving"
+ACTIVE: Final = "active"
+DEACTIVATED: Final = "deactivated"
+KILLED: Final = "killed"
+DELETED: Final = "deleted"
+
+LIFE: Final = Machine(
+    "image",
+    frozenset({QUEUED, SAVING, ACTIVE, DEACTIVATED, KILLED, DELETED}),
+    moves(
+        {
+            "upload": [([QUEUED], SAVING)],
+            "finish": [([SAVING], ACTIVE)],
+            "give_up": [([SAVING], QUEUED)],
+            "deactivate": [([ACTIVE, DEACTIVATED], DEACTIVATED)],
+            "reactivate": [([ACTIVE, DEACTIVATED], ACTIVE)],
+            "delete": [([QUEUED, SAVING, ACTIVE, DEACTIVATED, KILLED], DELETED)],
+        }
+    ),
+)
+
+DISK_FORMATS: Final = ("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop", "gpt")
+CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
+VISIBILITIES: Final = ("public", "private", "shared", "community")
+HASH: Final = "sha512"
+MAX_PROPERTIES: Final = 128
+MAX_TAGS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image. Sizes in bytes (None until there are bytes), `min_disk` in GiB, `min_ram` in MiB, times in µs.
+
+    `blob` names its bytes in the blob store: set from the moment an upload begins, a new name each time, so that two
+    uploaders can never write the same bytes.
+    """
+
+    id: str
+    owner: str
+    name: str | None
+    status: str = QUEUED
+    visibility: str = "shared"
+    disk_format: str | None = None
+    container_format: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    hidden: bool = False
+    size: int | None = None
+    virtual_size: int | None = None
+    md5: str | None = None
+    sha512: str | None = None
+    blob: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    created_at: int = 0
+    updated_at: int = 0
+
+    def is_visible_to(self, context: Context) -> bool:
+        """Whether the caller may know that it exists."""
+        return self.visibility in ("public", "community") or self.is_changeable_by(context)
+
+    def is_changeable_by(self, context: Context) -> bool:
+        """Whether it is the caller's own (or the caller administrates the cloud)."""
+        return context.is_admin or (bool(context.project_id) and context.project_id == self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """What a caller chooses of a new image. `id` and `owner` (the latter administrators only) default to ours."""
+
+    name: str | None = None
+    id: str | None = None
+    owner: str | None = None
+    visibility: str = "shared"
+    disk_format: str | None = None
+    container_format: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    hidden: bool = False
+    properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+FIELDS: Final = frozenset(
+    {"name", "owner", "visibility", "disk_format", "container_format", "min_disk", "min_ram", "protected", "hidden"}
+)
+"""What an update may set; formats only while there are no bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of an update, of a field in `FIELDS`, of `tags` (all at once), or of a property when `is_property`.
+
+    `add` sets, `replace` sets what must exist, `remove` removes what must exist (properties only).
+    """
+
+    act: Literal["add", "replace", "remove"]
+    name: str
+    value: object = None
+    is_property: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which images a list shows; everything given must hold.
+
+    `equal` and `one_of` go by column, `times` are (column, comparison, µs). Without `visibility` a project sees its
+    own, public and (later) accepted shared images, but no community images of others.
+    """
+
+    equal: Mapping[str, str | int | bool] = field(default_factory=dict)
+    one_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    times: tuple[tuple[str, Literal["gt", "gte", "lt", "lte", "eq", "neq"], int], ...] = ()
+    size_min: int | None = None
+    size_max: int | None = None
+    visibility: str | None = None
+    hidden: bool = False
+    tags: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+FILTER_COLUMNS: Final = frozenset(
+    {"id", "name", "status", "owner", "disk_format", "container_format", "min_disk", "min_ram", "protected", "md5"}
+    | {"sha512", "size"}
+)
+SORT_COLUMNS: Final = frozenset(
+    {"name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at", "min_disk"}
+    | {"min_ram", "owner", "protected", "visibility"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Order and window of a list: (column, descending) in order of weight; `marker` is the last id seen."""
+
+    sort: tuple[tuple[str, bool], ...] = (("created_at", True),)
+    limit: int = 25
+    marker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What a sweep found and mended: uploads whose uploader died, blobs that belong to no image."""
+
+    uploads: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()

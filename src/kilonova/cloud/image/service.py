@@ -1,0 +1,215 @@
+"""Commands and queries on images; uploads are in `upload.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kilonova.cloud.image import query, store
+from kilonova.cloud.image.change import apply
+from kilonova.cloud.image.model import (
+    ACTIVE,
+    DEACTIVATED,
+    KILLED,
+    MAX_PROPERTIES,
+    MAX_TAGS,
+    QUEUED,
+    SAVING,
+    Change,
+    Filter,
+    Image,
+    NewImage,
+    Page,
+)
+from kilonova.cloud.quota import store as quota
+from kilonova.core.context import ALL, Context, Scope
+from kilonova.core.errors import Conflict, Failure, Forbidden, Lost, NotFound, TooLarge, Unavailable
+from kilonova.core.ids import NewId, is_uuid, new_uuid
+from kilonova.kit.blob import Blobs, Reader
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.log import Logger
+from kilonova.wire.guest import ImageRef
+from kilonova.wire.node import ImageTicket
+
+_AS_RAW = frozenset({"gpt", "ami", "aki", "ari"})
+_ATTEMPTS = 5
+
+
+class ImageService:
+    """Image records of one cloud. Who may do what by role is the edge's question; whose an image is, ours."""
+
+    def __init__(self, db: Database, blobs: Blobs, new_id: NewId = new_uuid) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._new_id = new_id
+        self._log = Logger("kilonova.image")
+
+    async def create(self, context: Context, wanted: NewImage) -> Image:
+        """A new record, queued for its bytes. Raises Conflict (id taken), Forbidden (another's owner), TooLarge."""
+        owner = wanted.owner or context.project_id
+        if not owner or (owner != context.project_id and not context.is_admin):
+            raise Forbidden("You are not permitted to create images owned by another project.")
+        if len(wanted.properties) > MAX_PROPERTIES or len(wanted.tags) > MAX_TAGS:
+            raise TooLarge(f"An image may have {MAX_PROPERTIES} properties and {MAX_TAGS} tags")
+        image_id = wanted.id or self._new_id()
+
+        def work(tx: Tx) -> Image:
+            new = Image(
+                id=image_id,
+                owner=owner,
+                name=wanted.name,
+                visibility=wanted.visibility,
+                disk_format=wanted.disk_format,
+                container_format=wanted.container_format,
+                min_disk=wanted.min_disk,
+                min_ram=wanted.min_ram,
+                protected=wanted.protected,
+                hidden=wanted.hidden,
+                properties=dict(wanted.properties),
+                tags=tuple(sorted(set(wanted.tags))),
+                created_at=tx.now,
+                updated_at=tx.now,
+            )
+            store.add(tx, new)
+            return new
+
+        return await self._db.write(work)
+
+    async def get(self, context: Context, image_id: str) -> Image:
+        """One image that the caller may see. Raises NotFound."""
+        _check_id(image_id)
+        return await self._db.read(lambda tx: store.get(tx, scope_of(context), image_id))
+
+    async def list(self, context: Context, wanted: Filter, window: Page) -> Sequence[Image]:
+        """One page. Raises Invalid for an unknown marker."""
+        return await self._db.read(lambda tx: query.page(tx, scope_of(context), wanted, window))
+
+    async def update(self, context: Context, image_id: str, changes: Sequence[Change]) -> Image:
+        """All changes or none. Raises NotFound, Forbidden, Conflict, TooLarge (see `change.apply`)."""
+
+        def work(tx: Tx) -> Image:
+            old = owned(tx, context, image_id, "modify")
+            new = apply(old, changes, is_admin=context.is_admin)
+            if old.owner != new.owner and old.size is not None:
+                quota.refund(tx, f"image:{old.id}")
+                quota.charge(tx, new.owner, f"image:{old.id}", {"image_bytes": old.size})
+            return store.change(tx, old, new)
+
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._db.write(work)
+            except Lost:
+                continue
+        raise Conflict(f"Image {image_id} is being changed by others.")
+
+    async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
+        """Give it a tag; twice is once."""
+        image = await self.get(context, image_id)
+        await self.update(context, image_id, [Change("replace", "tags", (*image.tags, tag))])
+
+    async def remove_tag(self, context: Context, image_id: str, tag: str) -> None:
+        """Take a tag away. Raises NotFound when it has none such."""
+        image = await self.get(context, image_id)
+        if tag not in image.tags:
+            raise NotFound(f"Image {image_id} has no tag {tag}")
+        await self.update(context, image_id, [Change("replace", "tags", tuple(t for t in image.tags if t != tag))])
+
+    async def delete(self, context: Context, image_id: str) -> None:
+        """Move the record to history, then remove its bytes. Raises NotFound, Forbidden (not its owner, protected)."""
+
+        def work(tx: Tx) -> Image:
+            old = owned(tx, context, image_id, "delete")
+            if old.protected:
+                raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+            quota.refund(tx, f"image:{old.id}")
+            store.bury(tx, old)
+            return old
+
+        old = await self._db.write(work)
+        if old.blob is not None and old.status != SAVING:
+            try:
+                await self._blobs.delete(old.blob)
+            except Failure as error:
+                self._log.warning("image bytes left to the sweep", image=image_id, detail=error.detail)
+
+    async def set_active(self, context: Context, image_id: str, active: bool) -> None:
+        """Deactivate (bytes are withheld from all but administrators) or reactivate. Raises Forbidden when it is in
+        another state, as the Image API has it."""
+
+        def work(tx: Tx) -> None:
+            old = owned(tx, context, image_id, "modify")
+            if old.status not in (ACTIVE, DEACTIVATED):
+                raise Forbidden(f"Not allowed while the image is {old.status}.")
+            store.move(tx, image_id, "reactivate" if active else "deactivate", old.blob)
+
+        await self._db.write(work)
+
+    async def open(self, context: Context, image_id: str) -> tuple[Image, Reader | None]:
+        """The image and its bytes; None while it has none. Raises NotFound, Forbidden (deactivated)."""
+        image = await self.get(context, image_id)
+        if image.status == DEACTIVATED and not context.is_admin:
+            raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+        if image.status in (QUEUED, SAVING, KILLED) or image.blob is None:
+            return image, None
+        return image, await self._blobs.open(image.blob)
+
+    async def ticket(self, image_id: str) -> ImageTicket:
+        """Where a node of this machine finds the bytes of an active image. Raises NotFound, Conflict, Unavailable."""
+        image = await self._db.read(lambda tx: store.get(tx, ALL, image_id))
+        if image.status != ACTIVE or image.blob is None:
+            raise Conflict(f"Image {image_id} is not active.")
+        path = self._blobs.path(image.blob)
+        if path is None:
+            raise Unavailable(f"The bytes of image {image_id} are not on this machine")
+        ref = self.ref(image)
+        return ImageTicket(url=path.absolute().as_uri(), sha512=ref.sha512, size=ref.size, disk_format=ref.disk_format)
+
+    def ref(self, image: Image) -> ImageRef:
+        """The image as nodes know it. Raises Conflict when it has no bytes."""
+        if image.sha512 is None or image.size is None or image.disk_format is None:
+            raise Conflict(f"Image {image.id} is not active.")
+        return ImageRef(
+            image_id=image.id,
+            name=image.name or "",
+            sha512=image.sha512,
+            size=image.size,
+            disk_format="raw" if image.disk_format in _AS_RAW else image.disk_format,
+            virtual_bytes=image.virtual_size or 0,
+            properties=dict(image.properties),
+        )
+
+    async def give_up_foreign_upload(self, image: Image) -> Image:
+        """Return an image to queued whose uploader is known to be dead."""
+
+        def work(tx: Tx) -> Image:
+            if image.blob is not None:
+                store.give_up_upload(tx, image.id, image.blob)
+            return store.get(tx, ALL, image.id)
+
+        return await self._db.write(work)
+
+    async def find_same(self, owner: str, name: str, sha512: str) -> Image | None:
+        """An owner's active image with this name and content."""
+        return await self._db.read(lambda tx: store.named(tx, owner, name, sha512))
+
+    async def hide_outdated(self, keep: Image) -> None:
+        """Hide the owner's other images of this name."""
+        await self._db.write(lambda tx: store.hide_others(tx, keep))
+
+
+def scope_of(context: Context) -> Scope:
+    """Administrators see everything."""
+    return ALL if context.is_admin else context.scope
+
+
+def owned(tx: Tx, context: Context, image_id: str, verb: str) -> Image:
+    """An image that the caller may change. Raises NotFound when he may not see it either, else Forbidden."""
+    _check_id(image_id)
+    image = store.get(tx, scope_of(context), image_id)
+    if not image.is_changeable_by(context):
+        raise Forbidden(f"You are not permitted to {verb} this image.")
+    return image
+
+
+def _check_id(image_id: str) -> None:
+    if not is_uuid(image_id):
+        raise NotFound(f"No image found with ID {image_id}")

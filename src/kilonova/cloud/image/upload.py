@@ -1,0 +1,162 @@
+"""Bytes come in: queued → saving → active, or back to queued with nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass
+
+from kilonova.cloud.image import store
+from kilonova.cloud.image.content import ContentCheck
+from kilonova.cloud.image.model import QUEUED, Image
+from kilonova.cloud.image.service import owned
+from kilonova.cloud.quota import store as quota
+from kilonova.core.context import ALL, Context
+from kilonova.core.errors import Conflict, Failure, Invalid, Lost, NotFound, QuotaExceeded, TooLarge
+from kilonova.core.ids import NewId, new_hex
+from kilonova.kit.blob import Blobs, Stored
+from kilonova.kit.clock import SECOND, Clock
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.log import Logger
+
+TOUCH_SECONDS = 15
+Progress = Callable[[int, int], None]
+"""Called with (bytes so far, bytes announced; 0 when not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """An upload that has begun, and how many bytes it may bring."""
+
+    image: Image
+    blob: str
+    room: int | None
+
+
+class ImageUpload:
+    """Takes uploads of at most `max_bytes` each."""
+
+    def __init__(
+        self, db: Database, blobs: Blobs, clock: Clock, *, max_bytes: int = 1 << 40, new_id: NewId = new_hex
+    ) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._new_id = new_id
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._log = Logger("kilonova.image")
+
+    async def upload(
+        self,
+        context: Context,
+        image_id: str,
+        stream: AsyncIterable[bytes],
+        expect: int | None = None,
+        progress: Progress | None = None,
+    ) -> Image:
+        """Fill a queued image with bytes and make it active, once they are checked to be what the record claims.
+
+        Whatever goes wrong (also cancellation) returns it to queued. Raises NotFound, Forbidden, Invalid (no formats
+        set), Conflict (not queued: has bytes, or another upload runs), TooLarge, QuotaExceeded, NoCapacity,
+        `content.Unfit`, Lost (deleted meanwhile); what the stream raises comes out.
+        """
+        blob = f"{image_id}.{self._new_id()}"
+        try:
+            grant = await self._begin(context, image_id, blob)
+            stored, virtual = await self._receive(grant, stream, expect, progress)
+            done = await self._finish(grant, stored, virtual)
+        except BaseException:
+            await self._see_through(image_id, blob)
+            raise
+        self._log.info("image active", image=image_id, bytes=stored.size, format=done.disk_format)
+        return done
+
+    async def close(self) -> None:
+        """Wait for the tidying up after uploads that failed."""
+        if self._cleaning:
+            await asyncio.wait(self._cleaning)
+
+    async def _begin(self, context: Context, image_id: str, blob: str) -> _Grant:
+        def work(tx: Tx) -> _Grant:
+            image = owned(tx, context, image_id, "modify")
+            if image.status != QUEUED:
+                raise Conflict(f"Unable to upload duplicate image data for image {image_id}: it is {image.status}.")
+            if image.disk_format is None or image.container_format is None:
+                raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
+            if not store.begin_upload(tx, image_id, blob):
+                raise Conflict(f"Unable to upload duplicate image data for image {image_id}.")
+            return _Grant(image, blob, quota.uses(tx, image.owner, ["image_bytes"])["image_bytes"].room)
+
+        return await self._db.write(work)
+
+    async def _receive(
+        self, grant: _Grant, stream: AsyncIterable[bytes], expect: int | None, progress: Progress | None
+    ) -> tuple[Stored, int]:
+        image = grant.image
+        limit = self._max_bytes if grant.room is None else min(self._max_bytes, grant.room)
+        check = await asyncio.to_thread(ContentCheck, image.disk_format or "", image.container_format or "")
+        watched = self._watch(grant, stream, expect or 0, progress)
+        try:
+            stored = await self._blobs.put(grant.blob, watched, expect=expect, limit=limit, tap=check.feed)
+        except TooLarge as error:
+            if limit == self._max_bytes:
+                raise TooLarge(f"The image is larger than the {limit} bytes that are taken.", limit=limit) from error
+            raise QuotaExceeded(
+                f"The image exceeds the storage quota: {limit} bytes are left", resource="image_bytes", limit=limit
+            ) from error
+        return stored, await asyncio.to_thread(check.finish)
+
+    async def _watch(
+        self, grant: _Grant, stream: AsyncIterable[bytes], total: int, progress: Progress | None
+    ) -> AsyncIterator[bytes]:
+        """The stream, with a sign of life in the row every few seconds."""
+        touched, size = self._clock.now(), 0
+        async for chunk in stream:
+            size += len(chunk)
+            if progress is not None:
+                progress(size, total)
+            if self._clock.now() - touched >= TOUCH_SECONDS * SECOND:
+                touched = self._clock.now()
+                if not await self._db.write(lambda tx: store.touch_upload(tx, grant.image.id, grant.blob)):
+                    raise _gone(grant.image.id)
+            yield chunk
+
+    async def _finish(self, grant: _Grant, stored: Stored, virtual: int) -> Image:
+        image_id = grant.image.id
+
+        def work(tx: Tx) -> Image:
+            values = {"size": stored.size, "virtual_size": virtual, "md5": stored.md5, "sha512": stored.sha512}
+            try:
+                # Looked up again: an administrator may have given it to another project meanwhile.
+                owner = store.get(tx, ALL, image_id).owner
+            except NotFound:
+                raise _gone(image_id) from None
+            quota.charge(tx, owner, f"image:{image_id}", {"image_bytes": stored.size})
+            if not store.move(tx, image_id, "finish", grant.blob, **values):
+                raise _gone(image_id)
+            return store.get(tx, ALL, image_id)
+
+        return await self._db.write(work)
+
+    async def _see_through(self, image_id: str, blob: str) -> None:
+        """Tidy up to the end even if the caller is cancelled again; `close` waits for the rest."""
+        task = asyncio.create_task(self._abandon(image_id, blob))
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+        await asyncio.wait([task])
+
+    async def _abandon(self, image_id: str, blob: str) -> None:
+        def work(tx: Tx) -> bool:
+            store.give_up_upload(tx, image_id, blob)
+            return not store.blobs_in_use(tx, [blob])
+
+        try:
+            if await self._db.write(work):
+                await self._blobs.delete(blob)
+        except Failure as error:
+            self._log.warning("failed upload left to the sweep", image=image_id, detail=error.detail or error.message)
+
+
+def _gone(image_id: str) -> Failure:
+    return Lost(f"Image {image_id} could not be found after upload. The image may have been deleted during the upload.")
