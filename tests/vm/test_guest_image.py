@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import os
 import re
 import socket
@@ -65,7 +66,7 @@ class Guest:
 
     def wait_ready(self, count: int = 1) -> dict[str, str]:
         found = wait(lambda: list(READY.finditer(self.text()))[count - 1 :], 120, self.text)
-        print(found[0].group())
+        logging.getLogger(__name__).info("guest: %s", found[0].group())
         return found[0].groupdict()
 
     def text(self) -> str:
@@ -289,6 +290,7 @@ def test_ec2_metadata_when_openstack_is_absent(boot: Callable[..., Guest], key: 
     ready = guest.wait_ready()
     assert (ready["instance"], ready["hostname"], ready["source"]) == ("i-0f6a3c1f2b11", "worker", "ec2")
     assert ssh(key, "10.77.0.50", 22, "cat /root/ran", INSIDE) == "ran"
+    assert guest.power_off() < 20
 
 
 def test_boots_alone_and_lets_root_in_on_the_console(boot: Callable[..., Guest]) -> None:
