@@ -1,0 +1,297 @@
+"""The net port on Linux: bridges, namespaces, nftables and dnsmasq (decision and layout: docs/architecture.md).
+
+The kernel is the only memory: whole ids stand in interface aliases, namespace names and nftables chains. A new process
+adopts what it finds and makes each thing equal to its document when that is applied for the first time; later
+applications of the same document cost a look. What is applied goes on working without this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from socket import socket
+from typing import Any, Final, TypeVar
+
+from kilonova.node.driver.block.offload import offload
+from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.net import link, nft
+from kilonova.node.driver.net.dnsmasq import host_entry, name_entry
+from kilonova.node.driver.net.forwarding import Forwarding
+from kilonova.node.driver.net.name import Naming, check_id
+from kilonova.node.driver.net.namespace import list_namespaces
+from kilonova.node.driver.net.network import Bridge, NetworkPlant
+from kilonova.node.driver.net.port import NetWorld, PortDevice
+from kilonova.node.driver.net.router import RouterPlant
+from kilonova.node.driver.net.ruleset import Ruleset
+from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
+
+THREADS: Final = 4
+WATCH_SECONDS: Final = 5.0
+LOG: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LinuxNet:
+    """Networks of the cloud `cloud_id` (6 hex digits) on this host; needs root, nftables and dnsmasq.
+
+    Files lie in `run_dir/<cloud id>`: they are worthless after a reboot, and dnsmasq reads them as its own user, so
+    every directory on the way must be open to all (as /run is). `run_dir` itself keeps a note that all clouds share.
+    """
+
+    filters = True
+
+    def __init__(
+        self,
+        cloud_id: str,
+        run_dir: Path = Path("/run/kilonova"),
+        *,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        watch_seconds: float = WATCH_SECONDS,
+    ) -> None:
+        self._naming = Naming(cloud_id)
+        self._ruleset = Ruleset(self._naming)
+        self._folder = run_dir / cloud_id
+        self._forwarding = Forwarding(run_dir / "forwarding")
+        self._plant = NetworkPlant(self._naming, self._ruleset, self._folder, self._forwarding, resolv_conf)
+        self._routers = RouterPlant(self._naming, self._ruleset)
+        self._pool = ThreadPoolExecutor(THREADS, "net")
+        self._lock = asyncio.Lock()
+        self._watch_seconds = watch_seconds
+        self._watcher: asyncio.Task[None] | None = None
+        self._bridges: dict[str, Bridge] = {}
+        self._devices: dict[str, str] = {}
+        self._applied: dict[str, NetworkDoc | RouterDoc | PortDoc | AddressSetDoc] = {}
+
+    async def start(self) -> None:
+        """See the port."""
+        async with self._lock:
+            await self._run(self._adopt)
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch(), name="net-watch")
+
+    async def close(self) -> None:
+        """See the port."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+            self._watcher = None
+        self._pool.shutdown(wait=True)
+
+    async def apply_network(self, doc: NetworkDoc) -> None:
+        """See the port."""
+        async with self._lock:
+            await self._run(lambda: self._apply_network(doc))
+
+    async def remove_network(self, network_id: str) -> None:
+        """See the port."""
+        async with self._lock:
+            self._applied.pop(f"network {check_id(network_id)}", None)
+            await self._run(lambda: self._plant.remove(network_id, self._bridges.get(network_id)))
+            self._bridges.pop(network_id, None)
+
+    async def apply_router(self, doc: RouterDoc) -> None:
+        """See the port."""
+        async with self._lock:
+            await self._run(lambda: self._apply_router(doc))
+
+    async def remove_router(self, router_id: str) -> None:
+        """See the port."""
+        async with self._lock:
+            self._applied.pop(f"router {check_id(router_id)}", None)
+            await self._run(lambda: self._routers.remove(router_id))
+
+    async def apply_port(self, doc: PortDoc) -> PortDevice:
+        """See the port."""
+        async with self._lock:
+            return await self._run(lambda: self._apply_port(doc))
+
+    async def remove_port(self, port_id: str) -> None:
+        """See the port. A guest's NIC that is still plugged in carries nothing from then on."""
+        async with self._lock:
+            self._applied.pop(f"port {check_id(port_id)}", None)
+            await self._run(lambda: self._remove_port(port_id))
+
+    async def apply_address_set(self, doc: AddressSetDoc) -> None:
+        """See the port."""
+        key = f"group {check_id(doc.group_id)}"
+        async with self._lock:
+            if self._applied.get(key) != doc:
+                await self._run(lambda: nft.apply(self._ruleset.address_set(doc)))
+                self._applied[key] = doc
+
+    async def remove_address_set(self, group_id: str) -> None:
+        """See the port. Raises DriverError while a rule still uses it."""
+        async with self._lock:
+            self._applied.pop(f"group {check_id(group_id)}", None)
+            await self._run(lambda: nft.apply(self._ruleset.no_address_set(group_id)))
+
+    async def metadata_socket(self, network_id: str) -> socket | None:
+        """See the port. Its peers' addresses are the guests' fixed ones."""
+        check_id(network_id)
+        return await self._run(lambda: self._plant.metadata_socket(network_id))
+
+    async def world(self) -> NetWorld:
+        """See the port."""
+        return await self._run(self._look)
+
+    async def clean(self) -> None:
+        """See the port. Host-wide forwarding goes back to what it was when the last cloud leaves."""
+        async with self._lock:
+            await self._run(self._clean)
+            self._bridges, self._devices, self._applied = {}, {}, {}
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await offload(self._pool, work)
+        except OSError as error:
+            raise DriverError("driver", "the host refused a change of its network", detail=str(error)) from error
+        except ValueError as error:
+            raise DriverError("driver", "a network document makes no sense", detail=str(error)) from error
+
+    def _adopt(self) -> None:
+        if os.geteuid() != 0:
+            raise DriverError("driver", "networks need root: run as root, or with --driver fake")
+        for tool in ("nft", "dnsmasq"):
+            if shutil.which(tool, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin") is None:
+                raise DriverError("driver", f"{tool} is not installed: apt-get install nftables dnsmasq-base")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        nft.apply(self._ruleset.foundation())
+        self._bridges = self._plant.bridges()
+        self._devices = self._port_devices()
+        self._applied = {}
+
+    def _apply_network(self, doc: NetworkDoc) -> None:
+        key = f"network {check_id(doc.network_id)}"
+        bridge = self._bridges.get(doc.network_id)
+        if bridge and self._applied.get(key) == doc and self._plant.standing(doc, bridge):
+            return
+        self._applied.pop(key, None)
+        self._bridges[doc.network_id] = self._plant.build(doc, self._plant.bridges())
+        self._applied[key] = doc
+
+    def _apply_router(self, doc: RouterDoc) -> None:
+        key = f"router {check_id(doc.router_id)}"
+        if self._applied.get(key) == doc and self._routers.standing(doc):
+            return
+        self._applied.pop(key, None)
+        self._routers.build(doc, self._bridges)
+        self._applied[key] = doc
+
+    def _apply_port(self, doc: PortDoc) -> PortDevice:
+        key = f"port {check_id(doc.port_id)}"
+        bridge = self._bridges.get(doc.network_id)
+        if bridge is None:
+            raise DriverError("driver", "the port's network is not on this host yet", retryable=True)
+        others = [device for port, device in self._devices.items() if port != doc.port_id]
+        device = self._devices.get(doc.port_id) or self._naming.device("tap", doc.port_id, others)
+        if self._applied.get(key) != doc:
+            self._applied.pop(key, None)
+            host, names = host_entry(doc), name_entry(doc)
+            rules = self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external)
+            nft.apply(rules)
+            self._devices[doc.port_id] = device
+            self._plant.dnsmasq(doc.network_id).set_port(doc.port_id, host, names)
+            self._applied[key] = doc
+        return PortDevice(bridge.name, device, bridge.mtu)
+
+    def _remove_port(self, port_id: str) -> None:
+        for network_id in self._bridges:
+            self._plant.dnsmasq(network_id).set_port(port_id, "", "")
+        if device := self._devices.get(port_id):
+            nft.apply(self._ruleset.no_port(port_id, device))
+            del self._devices[port_id]
+
+    def _port_devices(self) -> dict[str, str]:
+        """Every port's device, from the map of sources."""
+        maps = [item["map"] for item in nft.list_table("bridge", self._naming.table) if "map" in item]
+        elements: list[Any] = next((entry.get("elem", []) for entry in maps if entry["name"] == "source"), [])
+        return {verdict["goto"]["target"].removeprefix("source-"): device for device, verdict in elements}
+
+    def _look(self) -> NetWorld:
+        namespaces = list_namespaces()
+        networks = {found for name in namespaces if (found := self._naming.network_of(name))} | set(
+            self._plant.bridges()
+        )
+        routers = {found for name in namespaces if (found := self._naming.router_of(name))}
+        devices = self._port_devices()
+        strays = []
+        for entry in link.list_links():
+            if self._naming.owns(entry.name):
+                known = entry.alias.split(" ")[0] in networks | routers or entry.name in devices.values()
+                strays += [] if known else [f"interface {entry.name}"]
+        for pid, network_id in self._servers():
+            strays += [] if network_id in networks else [f"dnsmasq process {pid}"]
+        return NetWorld(frozenset(networks), frozenset(routers), frozenset(devices), tuple(sorted(strays)))
+
+    def _servers(self) -> list[tuple[int, str]]:
+        """The dnsmasq processes that read a configuration of ours, with the network each belongs to."""
+        prefix = f"--conf-file={self._folder}/".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    words = entry.joinpath("cmdline").read_bytes().split(b"\0")
+                    found += [
+                        (int(entry.name), word[len(prefix) :].split(b"/")[0].decode())
+                        for word in words
+                        if word.startswith(prefix)
+                    ]
+        return found
+
+    def _clean(self) -> None:
+        world = self._look()
+        bridges = self._plant.bridges()
+        for router_id in world.routers:
+            self._routers.remove(router_id)
+        for network_id in world.networks:
+            self._plant.remove(network_id, bridges.get(network_id))
+        for pid, _ in self._servers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for entry in link.list_links():
+            if self._naming.owns(entry.name):
+                link.remove_link(entry.name)
+        self._forwarding.release(self._naming.table)
+        nft.apply(self._ruleset.nothing())
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _watch(self) -> None:
+        """Bring back what fell over: a dnsmasq that died, tables that somebody flushed."""
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            try:
+                async with self._lock:
+                    await self._run(self._repair)
+            except DriverError as error:
+                LOG.warning("networks could not be repaired: %s", error.message, extra={"detail": error.detail})
+
+    def _repair(self) -> None:
+        if self._port_devices().keys() < self._devices.keys():
+            LOG.warning("packet rules were removed from outside; putting them back")
+            nft.apply(self._ruleset.foundation())
+            lost, self._applied = self._applied, {}
+            for doc in lost.values():
+                self._reapply(doc)
+        for doc in list(self._applied.values()):
+            if isinstance(doc, NetworkDoc):
+                self._apply_network(doc)
+
+    def _reapply(self, doc: NetworkDoc | RouterDoc | PortDoc | AddressSetDoc) -> None:
+        match doc:
+            case NetworkDoc():
+                self._apply_network(doc)
+            case RouterDoc():
+                self._apply_router(doc)
+            case PortDoc():
+                self._apply_port(doc)
+            case AddressSetDoc():
+                nft.apply(self._ruleset.address_set(doc))
+                self._applied[f"group {doc.group_id}"] = doc
