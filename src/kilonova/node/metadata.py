@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from kilonova.guestdata.document import TEXT, find_page
 from kilonova.guestdata.openstack import SEED_BYTES
+from kilonova.kit.clock import SECOND, Clock, SystemClock
 from kilonova.node.metadata_protocol import Gate, MetadataProtocol, Request, Response
 from kilonova.node.metadata_token import TTL_HEADER, TokenMint
 from kilonova.wire.guest import GuestSpec
@@ -53,13 +53,13 @@ class MetadataServer:
         *,
         network: FindNetwork = _no_network,
         secret: bytes | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         patience: float = 10.0,
     ) -> None:
         self._find = find
         self._network = network
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._random_bytes = random_bytes
         self._patience = patience
         self._mint = TokenMint(secret or random_bytes(32))
@@ -105,7 +105,7 @@ class MetadataServer:
             is_password = request.path.startswith("/openstack/") and request.path.endswith("/password")
             return Response(HTTPStatus.NOT_IMPLEMENTED if is_password else HTTPStatus.METHOD_NOT_ALLOWED)
         token = request.headers.get(SESSION_HEADER)
-        if token is not None and not self._mint.verify(token, spec.server_id, self._clock()):
+        if token is not None and not self._mint.verify(token, spec.server_id, self._now()):
             return Response(HTTPStatus.UNAUTHORIZED)
         networks = {port.network_id: self._network(port.network_id) for port in spec.ports}
         known = {network_id: document for network_id, document in networks.items() if document is not None}
@@ -121,5 +121,8 @@ class MetadataServer:
         wanted = headers.get(TTL_HEADER, "")
         if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= 5 and 1 <= int(wanted) <= TokenMint.LONGEST):
             return Response(HTTPStatus.BAD_REQUEST)
-        token = self._mint.make(spec.server_id, int(wanted), self._clock())
+        token = self._mint.make(spec.server_id, int(wanted), self._now())
         return Response(HTTPStatus.OK, token.encode(), TEXT, {TTL_HEADER: wanted})
+
+    def _now(self) -> int:
+        return self._clock.now() // SECOND

@@ -11,7 +11,7 @@ TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 
 
 class TokenMint:
-    """Makes and checks tokens that hold their own end and are good for one server."""
+    """Makes and checks tokens that hold their own end and are good for one server. `now` is in seconds."""
 
     LONGEST = 21600
     """Seconds that a token may live."""
@@ -19,12 +19,12 @@ class TokenMint:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, server_id: str, ttl: int, now: float) -> str:
+    def make(self, server_id: str, ttl: int, now: int) -> str:
         """A token for the next `ttl` seconds."""
-        end = int(now + ttl).to_bytes(8, "big")
+        end = (now + ttl).to_bytes(8, "big")
         return base64.urlsafe_b64encode(end + self._sign(end, server_id)).decode()
 
-    def verify(self, token: str, server_id: str, now: float) -> bool:
+    def verify(self, token: str, server_id: str, now: int) -> bool:
         """Whether we made it, for this server, and it has not ended."""
         try:
             raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from kilonova.kit.clock import VirtualClock
 from kilonova.node.metadata import MetadataServer
 from kilonova.node.metadata_protocol import PER_SOURCE, REQUESTS
 from kilonova.wire.guest import GuestDocument, GuestSpec
@@ -31,8 +32,8 @@ class Cloud:
 
     def __init__(self) -> None:
         self.guests = {("a", "127.0.0.1"): guest("one"), ("b", "127.0.0.1"): guest("two")}
-        self.now = 1000.0
-        self.server = MetadataServer(self.find, clock=lambda: self.now)
+        self.clock = VirtualClock()
+        self.server = MetadataServer(self.find, clock=self.clock)
         self.urls: dict[str, str] = {}
 
     def find(self, network_id: str, source: str) -> GuestSpec | None:
@@ -111,7 +112,7 @@ async def test_session_tokens(cloud: Cloud, client: httpx.AsyncClient) -> None:
     assert (await client.get(f"{other}/latest/user-data", headers={TOKEN: made.text})).status_code == 401
     for forged in ("", "x", "é".encode(), made.text[:-4], made.text[:-6] + "AAAA=="):
         assert (await client.get(f"{url}/latest/user-data", headers={TOKEN: forged})).status_code == 401
-    cloud.now += 60
+    cloud.clock.advance(60)
     assert (await client.get(f"{url}/latest/user-data", headers={TOKEN: made.text})).status_code == 401
     assert (await client.get(f"{url}/latest/user-data")).status_code == 200
 
@@ -183,7 +184,7 @@ async def test_patience_ends_with_who_trickles_and_with_who_takes_nothing(cloud:
         guest("two"), document=msgspec.structs.replace(guest("two").document, user_data="aGk=" * 50_000)
     )
     host, port = (await cloud.serve("b")).removeprefix("http://").split(":")
-    trickling, writer = await asyncio.open_connection(host, port)
+    _, writer = await asyncio.open_connection(host, port)
     started = asyncio.get_running_loop().time()
     with pytest.raises(ConnectionError):
         for byte in b"GET / HTTP/1.1\r\n" * 100:

@@ -17,7 +17,6 @@ import asyncio
 import os
 import re
 import shutil
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_cache import CachedImage, ImageCache
 from kilonova.node.driver.block.offload import offload
@@ -55,7 +55,7 @@ class FileBlock:
 
     `low_disk_bytes` stay free on its file system. `run_as` is the unprivileged user that reads what others made (None:
     no change of user, for nodes that are not root). `group` is the group that may read cached images, that of the
-    guests' processes (None: all who know an image's sha512). `clock` gives the time of use, in seconds.
+    guests' processes (None: all who know an image's sha512). `clock` gives the time of use.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FileBlock:
         low_disk_bytes: int = GIB,
         run_as: int | None = None,
         group: int | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         reader = None if run_as is None else Account(run_as, run_as if group is None else group)
         self._root = Folder(root, low_disk_bytes)
@@ -73,7 +73,7 @@ class FileBlock:
         self._trash = Folder(root / "trash", low_disk_bytes)
         self._pool = ThreadPoolExecutor(4, "block")
         self._qemu_img = QemuImg(reader)
-        self._cache = ImageCache(self._cache_folder, group, self._qemu_img, self._pool, clock)
+        self._cache = ImageCache(self._cache_folder, group, self._qemu_img, self._pool, clock or SystemClock())
         self._use = asyncio.Lock()
         self._servers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

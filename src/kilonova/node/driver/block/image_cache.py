@@ -11,12 +11,12 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
 import msgspec
 
+from kilonova.kit.clock import SECOND, Clock
 from kilonova.node.driver.block.flight import SingleFlight
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_check import STORED_AS, inspect, measure
@@ -49,9 +49,7 @@ class CachedImage(msgspec.Struct, frozen=True):
 class ImageCache:
     """The images under `folder`. `group` is who may read them beside the owner (None: everyone who knows a name)."""
 
-    def __init__(
-        self, folder: Folder, group: int | None, qemu_img: QemuImg, pool: Executor, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, folder: Folder, group: int | None, qemu_img: QemuImg, pool: Executor, clock: Clock) -> None:
         self._folder = folder
         self._group = group
         self._qemu_img = qemu_img
@@ -87,8 +85,8 @@ class ImageCache:
 
     def touch(self, sha512: str) -> None:
         """Note that the image is needed now (blocking)."""
-        now = self._clock()
-        os.utime(self.path(sha512).with_suffix(".json"), (now, now))
+        now = self._clock.now() * 1000
+        os.utime(self.path(sha512).with_suffix(".json"), ns=(now, now))
 
     def holds(self, image: ImageRef) -> bool:
         """Whether it is here. Raises DriverError when these bytes are here and proved to be of another format."""
@@ -146,12 +144,12 @@ class ImageCache:
 
     def evict(self, needed: frozenset[str], older_than: float) -> tuple[str, ...]:
         """Remove images not in `needed` and not used for `older_than` seconds (blocking); answers which."""
-        limit = self._clock() - older_than
+        limit = (self._clock.now() - int(older_than * SECOND)) * 1000
         gone = []
         with self._naming:
             for record in sorted(self._folder.path.glob("*.json")):
                 sha512 = record.stem
-                if sha512 not in needed and record.stat().st_mtime <= limit:
+                if sha512 not in needed and record.stat().st_mtime_ns <= limit:
                     record.with_suffix("").unlink(missing_ok=True)
                     record.unlink()
                     gone.append(sha512)

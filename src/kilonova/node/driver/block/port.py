@@ -42,7 +42,8 @@ class BlockDriver(Protocol):
 
     async def create(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
         """The guest's disks, made if absent (root as an overlay over the cached image, grown to `root_gb`; ephemeral;
-        swap; config drive when bytes are given, rewritten if they differ). An existing root disk is never overwritten."""
+        swap; config drive when bytes are given, rewritten if they differ). An existing root disk is never
+        overwritten. Raises `disk_too_small` (image larger than `root_gb`), `image_missing` (not fetched; retryable)."""
 
     async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
         """The disks that exist for a guest."""
