@@ -119,7 +119,7 @@ class Filter:
     """Which images a list shows; everything given must hold.
 
     `equal` and `one_of` go by column, `times` are (column, comparison, µs). Without `visibility` a project sees its
-    own, public and (later) accepted shared images, but no community images of others.
+    own and public images, but no community images of others; with `all` those too.
     """
 
     equal: Mapping[str, str | int | bool] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, and_, func, or_, select, true
 
 from kilonova.cloud.image.model import Filter, Image, Page
 from kilonova.cloud.image.store import to_image
@@ -38,12 +38,12 @@ def page(tx: Tx, scope: Scope, wanted: Filter, window: Page) -> list[Image]:
 
 
 def _visible(scope: Scope, wanted: Filter) -> ColumnElement[bool]:
-    asked = image.c.visibility == wanted.visibility if wanted.visibility is not None else None
-    if scope.is_all:
-        return image.c.id.is_not(None) if asked is None else asked
-    own = image.c.owner == scope.project_id
-    if asked is None:
+    own = true() if scope.is_all else image.c.owner == scope.project_id
+    if wanted.visibility is None:
         return or_(own, image.c.visibility == "public")
+    if wanted.visibility == "all":
+        return or_(own, image.c.visibility.in_(("public", "community")))
+    asked = image.c.visibility == wanted.visibility
     return asked if wanted.visibility in ("public", "community") else and_(own, asked)
 
 
