@@ -58,7 +58,8 @@ class Login:
         if user.password_expires_at is not None and user.password_expires_at <= now:
             raise Unauthenticated("The password is expired and needs to be changed.")
         expires = (now // SECOND + self._lifetime) * SECOND
-        return await self._issue(wish, Ticket(user.id, "unscoped", "", ("password",), now, expires, (self._audit_id(),)))
+        audit = (self._audit_id(),)
+        return await self._issue(wish, Ticket(user.id, "unscoped", "", ("password",), now, expires, audit))
 
     async def by_token(self, token: str, wish: Wish) -> Issued:
         """Another scope for who holds a token; it expires when the first one does. Raises Unauthenticated."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from typing import Final
@@ -15,14 +15,15 @@ from kilonova.core.errors import Unauthenticated
 
 MAX_LENGTH: Final = 1024
 _METHODS: Final = ("password", "token", "application_credential", "totp", "external", "ec2credential")
+_HEX: Final = re.compile(r"[0-9a-f]{32}")
 _KINDS: Final[tuple[ScopeKind, ...]] = ("unscoped", "project", "domain", "system")
 
 
 class _Packed(msgspec.Struct, array_like=True):
     version: int
-    user: bytes | str
+    user: bytes
     kind: int
-    target: bytes | str
+    target: bytes
     methods: int
     issued_at: int
     expires_at: int
@@ -79,14 +80,12 @@ class Tokens:
         )
 
 
-def _pack(identifier: str) -> bytes | str:
-    if len(identifier) == 32 and identifier == identifier.lower():
-        try:
-            return binascii.unhexlify(identifier)
-        except ValueError:
-            return identifier
-    return identifier
+def _pack(identifier: str) -> bytes:
+    """32 hex digits as a NUL (which no id begins with) and 16 bytes; anything else as it is."""
+    if _HEX.fullmatch(identifier):
+        return b"\0" + bytes.fromhex(identifier)
+    return identifier.encode()
 
 
-def _unpack(packed: bytes | str) -> str:
-    return packed.hex() if isinstance(packed, bytes) else packed
+def _unpack(packed: bytes) -> str:
+    return packed[1:].hex() if packed.startswith(b"\0") else packed.decode()

@@ -16,7 +16,7 @@ from kilonova.kit.http.error import MethodNotAllowed, UnsupportedMedia, status_o
 from kilonova.kit.http.match import Matcher
 from kilonova.kit.http.request import Request, base_url, own
 from kilonova.kit.http.response import Response, encode
-from kilonova.kit.http.route import AUTHENTICATED, PUBLIC, Route, Service
+from kilonova.kit.http.route import AUTHENTICATED, PUBLIC, Gate, Route, Service
 from kilonova.kit.http.schema import Checker
 from kilonova.kit.log import Logger, request_id
 
@@ -205,14 +205,8 @@ async def _handle_document(site: _Site, request: Request, routes: list[Route]) -
 
 
 async def _handle(site: _Site, request: Request, route: Route) -> Response:
-    gate = site.service.gate
     if route.policy != PUBLIC:
-        if gate is None:
-            raise Forbidden("This service lets nobody in.")
-        if request.caller is None:
-            request.admit(await gate.authenticate(request))
-        if route.policy != AUTHENTICATED and not gate.permits(request.context, route.policy, own(request.context)):
-            raise Forbidden(f"Policy doesn't allow {route.policy} to be performed.", rule=route.policy)
+        await _admit(site.service.gate, request, route)
     if route.query is not None:
         site.checker.check(route.query, request.query, request.version)
     if route.schema is not None:
@@ -223,6 +217,20 @@ async def _handle(site: _Site, request: Request, route: Route) -> Response:
     if answer is None:
         return Response(route.success)
     return Response(route.success, encode(answer), (("content-type", "application/json"),))
+
+
+async def _admit(gate: Gate | None, request: Request, route: Route) -> None:
+    if gate is None:
+        raise Forbidden("This service lets nobody in.")
+    if request.caller is None:
+        request.admit(await gate.authenticate(request))
+    if route.policy == AUTHENTICATED:
+        return
+    target = {**own(request.context), **request.params}
+    if route.target is not None:
+        target.update(await route.target(request))
+    if not gate.permits(request.context, route.policy, target):
+        raise Forbidden(f"Policy doesn't allow {route.policy} to be performed.", rule=route.policy)
 
 
 def _check_media(request: Request, route: Route) -> None:

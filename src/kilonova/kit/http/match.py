@@ -62,7 +62,8 @@ class Matcher:
                     found := self._walk(inner, method, segments, at + 1, (*values, segment), allowed)
                 ):
                     return found
-        return _take(node.rest, method, (*values, "/".join(segments[at:])), allowed) if node.rest else None
+        rest = "/".join(segments[at:])
+        return _take(node.rest, method, (*values, rest), allowed) if rest else None
 
     def _add(self, path: str, route: Route) -> None:
         node, names = self._root, list[str]()

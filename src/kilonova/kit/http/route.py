@@ -41,8 +41,9 @@ class Route:
 
     `action`: of several routes with this method and path, the one whose action is the name of the body's sole member.
     `query`: a schema from `schema.query`; it sees each parameter as a list of strings.
-    `policy`: a rule of the service's policy, `PUBLIC`, or `AUTHENTICATED`.
-    `deadline`: seconds for the whole request, answered by 503 when they pass.
+    `policy`: a rule of the service's policy, `PUBLIC`, or `AUTHENTICATED`. It is asked about the caller's own project
+    and user, overridden by path parameters of these names (`project_id`, `user_id`) and by what `target(request)` finds
+    out. `deadline`: seconds for the whole request, answered by 503 when they pass.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Route:
     max_body: int = JSON_LIMIT
     deadline: float = 60.0
     media: tuple[str, ...] = ("application/json",)
+    target: Callable[[Request], Awaitable[Mapping[str, str | None]]] | None = None
 
     @property
     def takes(self) -> str:

@@ -1,0 +1,87 @@
+"""Everything under `/identity`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from kilonova.cloud.identity.authenticator import Authenticator
+from kilonova.cloud.identity.login import Login
+from kilonova.cloud.identity.model import Endpoint, Kind
+from kilonova.cloud.identity.service import Directory
+from kilonova.core.context import Context
+from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.fault import identity_fault
+from kilonova.edge.openstack.identity.assignment import AssignmentRoutes
+from kilonova.edge.openstack.identity.catalog import Catalog, discovery_routes
+from kilonova.edge.openstack.identity.directory import KindRoutes, OwnRoutes
+from kilonova.edge.openstack.identity.token import TokenRoutes
+from kilonova.edge.openstack.policy import Enforcer
+from kilonova.kit.http import Route, Service, unbuilt
+
+_KINDS: Final[tuple[Kind, ...]] = ("domain", "project", "user", "role")
+_UNBUILT: Final = (
+    "/auth/OS-FEDERATION/{rest:path}",
+    "/groups",
+    "/groups/{rest:path}",
+    "/credentials",
+    "/credentials/{rest:path}",
+    "/ec2tokens",
+    "/limits",
+    "/limits/{rest:path}",
+    "/limits-model",
+    "/registered_limits",
+    "/registered_limits/{rest:path}",
+    "/policies",
+    "/policies/{rest:path}",
+    "/users/{user_id}/{rest:path}",
+    "/projects/{project_id}/{rest:path}",
+    "/domains/{domain_id}/{rest:path}",
+    "/system/{rest:path}",
+    "/OS-FEDERATION/{rest:path}",
+    "/OS-TRUST/{rest:path}",
+    "/OS-OAUTH1/{rest:path}",
+    "/OS-REVOKE/{rest:path}",
+    "/OS-INHERIT/{rest:path}",
+    "/OS-EP-FILTER/{rest:path}",
+    "/OS-SIMPLE-CERT/{rest:path}",
+)
+
+
+class IdentityGate(Gate):
+    """Identity's rules speak of `target.user.id` and the like: the ids in the path, else the caller's own."""
+
+    def permits(self, context: Context, rule: str, target: Mapping[str, Any]) -> bool:
+        named = {f"target.{kind}.id": target.get(f"{kind}_id") for kind in ("user", "project", "domain")}
+        return super().permits(context, rule, {**named, **target})
+
+
+def build_identity(
+    authenticator: Authenticator,
+    login: Login,
+    directory: Directory,
+    enforcer: Enforcer,
+    endpoints: Sequence[Endpoint],
+    *,
+    prefix: str = "/identity",
+    region: str = "RegionOne",
+    observe: Callable[[str, str, int, float], None] | None = None,
+) -> Service:
+    """The identity service, with the catalog of `endpoints`. `enforcer` holds `identity.policy.RULES`."""
+    catalog = Catalog(endpoints, region)
+    v3: list[Route] = [
+        *TokenRoutes(login, directory, catalog).routes(),
+        *catalog.routes(),
+        *AssignmentRoutes(directory).routes(),
+        *OwnRoutes(directory).routes(),
+        *(route for kind in _KINDS for route in KindRoutes(kind, directory).routes()),
+        *unbuilt(*_UNBUILT),
+    ]
+    routes = [*discovery_routes(), *(_under(route, "/v3") for route in v3)]
+    gate = IdentityGate(authenticator, enforcer)
+    return build_service("identity", prefix, routes, gate, identity_fault, observe=observe)
+
+
+def _under(route: Route, root: str) -> Route:
+    return replace(route, path=root + route.path)

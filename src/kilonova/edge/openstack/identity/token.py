@@ -1,0 +1,140 @@
+"""Logging in, and asking about tokens (Identity API v3, "Authentication and token management")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kilonova.cloud.identity.login import Issued, Login
+from kilonova.cloud.identity.model import Named, Session, Wish
+from kilonova.cloud.identity.service import Directory
+from kilonova.core.errors import Invalid, NotBuilt, NotFound, Unauthenticated
+from kilonova.edge.openstack.identity import schema, view
+from kilonova.edge.openstack.identity.catalog import Catalog
+from kilonova.kit.http import PUBLIC, Request, Response, Route
+from kilonova.kit.http.route import Answer
+
+_UNBUILT_METHODS: Final = frozenset({"application_credential", "totp", "oauth1", "mapped", "saml2", "openid"})
+_VARY: Final = ("vary", "X-Auth-Token")
+
+
+class TokenRoutes:
+    """The routes under `/v3/auth`."""
+
+    def __init__(self, login: Login, directory: Directory, catalog: Catalog) -> None:
+        self._login = login
+        self._directory = directory
+        self._catalog = catalog
+
+    def routes(self) -> list[Route]:
+        tokens = "/auth/tokens"
+        return [
+            Route("POST", tokens, self.issue, PUBLIC, schema=schema.LOGIN, success=201),
+            Route("GET", tokens, self.show, "identity:validate_token", target=self._subject),
+            Route("HEAD", tokens, self.show, "identity:check_token", target=self._subject),
+            Route("DELETE", tokens, self.revoke, "identity:revoke_token", target=self._subject),
+            Route("GET", "/auth/catalog", self.show_catalog, "identity:get_auth_catalog"),
+            Route("GET", "/auth/projects", self.list_projects, "identity:get_auth_projects"),
+            Route("GET", "/auth/domains", self.list_domains, "identity:get_auth_domains"),
+            Route("GET", "/auth/system", self.list_system, "identity:get_auth_system"),
+        ]
+
+    async def issue(self, request: Request) -> Answer:
+        issued = await self._authenticate(request.json["auth"])
+        return self._shown(request, issued.session, 201, issued.token)
+
+    async def show(self, request: Request) -> Answer:
+        return self._shown(request, request.state["subject"], 200, request.header("x-subject-token") or "")
+
+    async def revoke(self, request: Request) -> Answer:
+        await self._login.revoke(request.header("x-subject-token") or "")
+        return Response(204)
+
+    async def show_catalog(self, request: Request) -> Answer:
+        link = f"{request.service_url}/v3/auth/catalog"
+        return {"catalog": self._catalog.document(request.base_url), "links": {"self": link}}
+
+    async def list_projects(self, request: Request) -> Answer:
+        root = f"{request.service_url}/v3"
+        rows = [view.project(row, root) for row in await self._directory.projects_of(request.context.user_id)]
+        return view.collection("projects", rows, f"{root}/auth/projects")
+
+    async def list_domains(self, request: Request) -> Answer:
+        root = f"{request.service_url}/v3"
+        rows = [view.domain(row, root) for row in await self._directory.domains_of(request.context.user_id)]
+        return view.collection("domains", rows, f"{root}/auth/domains")
+
+    async def list_system(self, request: Request) -> Answer:
+        where = {"user_id": request.context.user_id, "target_kind": "system"}
+        held = await self._directory.assignments(where, effective=False)
+        rows: list[dict[str, Any]] = [{"all": True}] if held else []
+        return view.collection("system", rows, f"{request.service_url}/v3/auth/system")
+
+    async def _subject(self, request: Request) -> Mapping[str, str | None]:
+        """The policy target of a question about a token: its user. The token found is kept for the handler."""
+        token = request.header("x-subject-token")
+        if not token:
+            raise NotFound("Could not find token: it goes in the X-Subject-Token header.")
+        try:
+            session = await self._login.validate(token)
+        except Unauthenticated:
+            raise NotFound("Could not find token.") from None
+        request.state["subject"] = session
+        return {"target.token.user_id": session.user.id}
+
+    def _shown(self, request: Request, session: Session, status: int, token: str) -> Response:
+        catalog = None if "nocatalog" in request.query else self._catalog.document(request.base_url)
+        document = view.token(session, catalog)
+        return Response.json(document, status, [("x-subject-token", token), _VARY])
+
+    async def _authenticate(self, auth: Mapping[str, Any]) -> Issued:
+        identity, wish = auth["identity"], _wish(auth.get("scope"))
+        methods = set(identity["methods"])
+        if methods & _UNBUILT_METHODS:
+            raise NotBuilt("This authentication method is not implemented")
+        if methods == {"password"} and "password" in identity:
+            user = identity["password"]["user"]
+            return await self._login.by_password(_placed(user, "user"), user["password"], wish)
+        if methods == {"token"} and "token" in identity:
+            return await self._login.by_token(identity["token"]["id"], wish)
+        if methods <= {"password", "token"}:
+            raise Invalid("Expecting to find in identity exactly the method that it names.")
+        raise Unauthenticated("Attempted to authenticate with an unsupported method.")
+
+
+def _wish(scope: Any) -> Wish:
+    if scope is None:
+        return Wish()
+    if scope == "unscoped":
+        return Wish("unscoped")
+    if not isinstance(scope, dict) or len(scope) != 1:
+        raise Invalid("Expecting to find exactly one of project, domain, system or unscoped in scope.")
+    if "project" in scope:
+        return Wish("project", _placed(scope["project"], "project"))
+    if "domain" in scope:
+        return Wish("domain", _named(scope["domain"], "domain"))
+    if "system" in scope:
+        return Wish("system")
+    if "unscoped" in scope:
+        return Wish("unscoped")
+    raise NotBuilt("This kind of scope is not implemented")
+
+
+def _placed(reference: Mapping[str, Any], noun: str) -> Named:
+    """Something that lies in a domain: by id, or by name with its domain."""
+    named = _named(reference, noun)
+    if named.id is not None:
+        return named
+    domain = reference.get("domain")
+    if domain is None:
+        raise Invalid(f"Expecting to find domain in {noun}.")
+    home = _named(domain, "domain")
+    return Named(name=named.name, domain_id=home.id, domain_name=home.name)
+
+
+def _named(reference: Mapping[str, Any], noun: str) -> Named:
+    if "id" in reference:
+        return Named(id=reference["id"])
+    if "name" in reference:
+        return Named(name=reference["name"])
+    raise Invalid(f"Expecting to find id or name in {noun}.")
