@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 
 from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.host import store as hosts
-from kilonova.cloud.host.model import Demand
+from kilonova.cloud.host.model import Demand, Host
+from kilonova.cloud.network.model import CheckedNics, Nic
 from kilonova.cloud.scheduler.filters import Request
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.model import Guest, NicView, Server
@@ -27,12 +28,12 @@ HOSTS_TRIED: Final = 3
 class Network(Protocol):
     """The part of the network service that a boot needs."""
 
-    async def attach(
-        self, guard: Commit, *, project_id: str, server_id: str, host_id: str, hostname: str, nics: Any
-    ) -> tuple[NicView, ...]:
+    async def allocate(
+        self, guard: Commit, *, project_id: str, server_id: str, host_id: str, hostname: str, nics: CheckedNics
+    ) -> tuple[Nic, ...]:
         """Make or bind the ports; again gives the same ones. Raises NoCapacity when no address is left."""
 
-    def detach(self, tx: Tx, server_id: str) -> None:
+    def release(self, tx: Tx, server_id: str) -> None:
         """Delete the ports made for a server, unbind those a user brought; again does nothing."""
 
     def port_docs(self, tx: Tx, server_id: str, host_id: str) -> tuple[PortDoc, ...]:
@@ -90,18 +91,18 @@ class ServerCreate:
         """Ports first, so that the guest finds its network in force; then the host is told, in one transaction."""
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         host_id = server.host_id or ""
-        nics = await self._network.attach(
+        nics = await self._network.allocate(
             run.guard,
             project_id=server.project_id,
             server_id=server.id,
             host_id=host_id,
             hostname=server.hostname,
-            nics=run.frame["nics"],
+            nics=msgspec.convert(run.frame["nics"], CheckedNics),
         )
 
         def commit(tx: Tx) -> None:
             current = store.lock(tx, ALL, server.id)
-            store.move(tx, current, "spawn", nics=nics)
+            store.move(tx, current, "spawn", nics=tuple(_view(n) for n in nics))
             ports = self._network.port_docs(tx, server.id, host_id)
             guests.tell(tx, self._nodes, host_id, guests.first_spec(current, ports, run.request_id))
 
@@ -112,7 +113,7 @@ class ServerCreate:
         def commit(tx: Tx) -> None:
             for guest in guest_store.of_server(tx, run.subject_id):
                 guests.abandon(tx, self._nodes, guest)
-            self._network.detach(tx, run.subject_id)
+            self._network.release(tx, run.subject_id)
             store.edit(tx, ALL, run.subject_id, nics=())
 
         return commit
@@ -163,7 +164,7 @@ class ServerCreate:
             current = store.lock(tx, ALL, server.id)
             moved = store.move(tx, current, "replace", host_id=None, host_name="", fence=current.fence + 2, nics=())
             guests.abandon(tx, self._nodes, guest)
-            self._network.detach(tx, moved.id)
+            self._network.release(tx, moved.id)
 
         run.details = f"gave {server.host_name} up: {why}"
         return Next(commit, to="place")
@@ -173,7 +174,17 @@ class ServerCreate:
         store.move(tx, current, "fail", fault=guests.fault(failure, tx.now), power="none")
 
 
-def _claim(tx: Tx, decision: Decision, request: Request, server_id: str) -> Any:
+def _view(nic: Nic) -> NicView:
+    return NicView(
+        port_id=nic.port_id,
+        network_id=nic.network_id,
+        network_label=nic.network_label,
+        mac=nic.mac,
+        addresses=tuple(nic.addresses),
+    )
+
+
+def _claim(tx: Tx, decision: Decision, request: Request, server_id: str) -> Host:
     """Claim the first chosen host that still has room. Raises Unavailable (try again) when none of them has."""
     for host_id in decision.chosen:
         host = hosts.get(tx, host_id)

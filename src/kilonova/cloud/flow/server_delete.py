@@ -19,7 +19,7 @@ from kilonova.kit.ops import Done, Next, Run, Step, Wait
 class Network(Protocol):
     """The part of the network service that a deletion needs."""
 
-    def detach(self, tx: Tx, server_id: str) -> None:
+    def release(self, tx: Tx, server_id: str) -> None:
         """Delete the ports made for a server, unbind those a user brought; again does nothing."""
 
 
@@ -76,7 +76,7 @@ class ServerDelete:
             quota.refund(tx, f"server:{run.subject_id}")
             hosts.release(tx, f"server:{run.subject_id}")
             server = store.lock(tx, ALL, run.subject_id)
-            self._network.detach(tx, server.id)
+            self._network.release(tx, server.id)
             store.bury(tx, server)
 
         return Done(commit)

@@ -1,0 +1,122 @@
+"""The networks that this host's guests need: documents fetched when they changed, applied in an order that holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Final
+
+from kilonova.kit.log import Logger
+from kilonova.node.control import Control
+from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.net.port import NetDriver, PortDevice
+from kilonova.node.driver.virt.port import NicDevice
+from kilonova.node.metadata import MetadataServer
+from kilonova.wire.network import NetworkDoc, PortDoc
+from kilonova.wire.node import Digest, Docs, Fetch, Version
+
+log = Logger(__name__)
+CHUNK: Final = 200
+REMOVAL: Final = ("port", "address_set", "router", "network")
+
+
+class Networks:
+    """Holds the versions applied, and brings the host to what the control plane says it should hold."""
+
+    def __init__(self, host_id: str, control: Control, net: NetDriver, metadata: MetadataServer) -> None:
+        self._host_id = host_id
+        self._control = control
+        self._net = net
+        self._metadata = metadata
+        self._held: dict[tuple[str, str], Version] = {}
+        self._served: set[str] = set()
+        self.docs: dict[str, NetworkDoc] = {}
+        self._lock = asyncio.Lock()
+
+    @property
+    def realised(self) -> bool:
+        """Whether this host has real networks at all."""
+        return self._net.filters
+
+    def versions(self) -> list[Version]:
+        """What is held, for the digest."""
+        return list(self._held.values())
+
+    async def plug(self, ports: Iterable[PortDoc]) -> tuple[NicDevice, ...]:
+        """Bring up what these ports need, filters in force, and say where their NICs go."""
+        ports = tuple(ports)
+        if self.realised and any(("network", p.network_id) not in self._held for p in ports):
+            answer = await self._control.digest(Digest(host_id=self._host_id, digest=""))
+            await self.bring_to(answer.versions)
+        devices = [(port, await self._apply_port(port)) for port in ports]
+        return tuple(NicDevice(p.port_id, p.mac, d.bridge, d.device, d.mtu) for p, d in devices)
+
+    async def unplug(self, port_ids: Iterable[str]) -> None:
+        """Take away what these ports had; their networks go when the control plane no longer lists them."""
+        async with self._lock:
+            for port_id in port_ids:
+                await self._net.remove_port(port_id)
+                self._held.pop(("port", port_id), None)
+
+    async def bring_to(self, versions: Iterable[Version]) -> None:
+        """Make the host hold exactly these documents."""
+        if not self.realised:
+            return
+        async with self._lock:
+            should = {(v.kind, v.id): v for v in versions if v.kind != "guest"}
+            wanted = [v for key, v in should.items() if self._held.get(key) != v]
+            for start in range(0, len(wanted), CHUNK):
+                part = tuple(wanted[start : start + CHUNK])
+                docs = await self._control.fetch(Fetch(host_id=self._host_id, wanted=part))
+                await self._apply(docs, {(v.kind, v.id): v for v in part})
+            gone = [k for k in self._held if k not in should]
+            for kind, identifier in sorted(gone, key=lambda k: REMOVAL.index(k[0])):
+                await self._remove(kind, identifier)
+
+    async def _apply(self, docs: Docs, told: dict[tuple[str, str], Version]) -> None:
+        """Networks before routers before sets before ports. What fails is not held, so it is tried again."""
+        for network in docs.networks:
+            await self._attempt(told["network", network.network_id], self._apply_network(network))
+        for router in docs.routers:
+            await self._attempt(told["router", router.router_id], self._net.apply_router(router))
+        for group in docs.address_sets:
+            await self._attempt(told["address_set", group.group_id], self._net.apply_address_set(group))
+        for port in docs.ports:
+            await self._attempt(told["port", port.port_id], self._net.apply_port(port))
+
+    async def _attempt(self, version: Version, applying: Awaitable[object]) -> None:
+        try:
+            await applying
+        except DriverError as error:
+            log.warning("a network document could not be applied", kind=version.kind, id=version.id, why=error.message,
+                      detail=error.detail)  # fmt: skip
+        else:
+            self._held[version.kind, version.id] = version
+
+    async def _apply_network(self, doc: NetworkDoc) -> None:
+        await self._net.apply_network(doc)
+        self.docs[doc.network_id] = doc
+        if not doc.external and doc.network_id not in self._served:
+            listening = await self._net.metadata_socket(doc.network_id)
+            if listening is not None:
+                self._served.add(doc.network_id)
+                await self._metadata.serve(doc.network_id, listening)
+
+    async def _apply_port(self, port: PortDoc) -> PortDevice:
+        async with self._lock:
+            return await self._net.apply_port(port)
+
+    async def _remove(self, kind: str, identifier: str) -> None:
+        if kind == "port":
+            await self._net.remove_port(identifier)
+        elif kind == "address_set":
+            await self._net.remove_address_set(identifier)
+        elif kind == "router":
+            await self._net.remove_router(identifier)
+        elif kind == "network":
+            if identifier in self._served:
+                self._served.discard(identifier)
+                await self._metadata.stop(identifier)
+            await self._net.remove_network(identifier)
+            self.docs.pop(identifier, None)
+        self._held.pop((kind, identifier), None)
