@@ -7,9 +7,9 @@ from hashlib import sha256
 from typing import Final
 
 from kilonova.cloud.identity import store_epoch
+from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.login import load_session
 from kilonova.cloud.identity.model import Session, Ticket
-from kilonova.cloud.identity.store_epoch import Epochs
 from kilonova.cloud.identity.token import Tokens
 from kilonova.core.context import Context
 from kilonova.core.errors import Unauthenticated
@@ -22,18 +22,21 @@ CAPACITY: Final = 10_000
 @dataclass(frozen=True, slots=True)
 class _Known:
     ticket: Ticket
-    epochs: Epochs
+    seen: store_epoch.Seen
+    generation: int
     context: Context
 
 
 class Authenticator:
-    """Contexts by token. One read of the epochs a request; a change of role, user, project or token raises an epoch in
-    its own transaction, so what is cached is used only while nothing has changed."""
+    """Contexts by token. A change of role, user, project or token raises an epoch in its own transaction, so what is
+    cached is used only while nothing has changed: one read of the epochs a request tells, or none where this process is
+    the only one that writes."""
 
-    def __init__(self, db: Database, clock: Clock, tokens: Tokens) -> None:
+    def __init__(self, db: Database, clock: Clock, tokens: Tokens, epochs: Epochs) -> None:
         self._db = db
         self._clock = clock
         self._tokens = tokens
+        self._epochs = epochs
         self._known: dict[bytes, _Known] = {}
 
     async def context(self, token: str, request_id: str) -> Context:
@@ -44,26 +47,32 @@ class Authenticator:
         if known is None:
             ticket = self._tokens.open(token, self._clock.now())
             return await self._load(key, ticket, request_id)
-        ticket = known.ticket
-        if ticket.expires_at <= self._clock.now():
+        if known.ticket.expires_at <= self._clock.now():
             self._known.pop(key, None)
             raise Unauthenticated("The token has expired.")
-        epochs = await self._db.read(lambda tx: store_epoch.read(tx, ticket.user_id, ticket.project_id))
-        if epochs != known.epochs:
-            return await self._load(key, ticket, request_id)
+        if not await self._is_fresh(known):
+            return await self._load(key, known.ticket, request_id)
         return replace(known.context, request_id=request_id)
+
+    async def _is_fresh(self, known: _Known) -> bool:
+        if self._epochs.sole:
+            return known.generation == self._epochs.generation
+        ticket = known.ticket
+        return known.seen == await self._db.read(lambda tx: store_epoch.read(tx, ticket.user_id, ticket.project_id))
 
     async def _load(self, key: bytes, ticket: Ticket, request_id: str) -> Context:
         self._known.pop(key, None)
+        # Taken before the read: whatever is committed from here on makes what is read stale, at worst once too often.
+        generation = self._epochs.generation
 
-        def work(tx: Tx) -> tuple[Epochs, Session]:
+        def work(tx: Tx) -> tuple[store_epoch.Seen, Session]:
             return store_epoch.read(tx, ticket.user_id, ticket.project_id), load_session(tx, ticket)
 
-        epochs, session = await self._db.read(work)
+        seen, session = await self._db.read(work)
         context = to_context(session, request_id)
         while len(self._known) >= CAPACITY:
             self._known.pop(next(iter(self._known)))
-        self._known[key] = _Known(ticket, epochs, context)
+        self._known[key] = _Known(ticket, seen, generation, context)
         return context
 
 

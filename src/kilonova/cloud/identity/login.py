@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from kilonova.cloud.identity import store, store_assignment, store_epoch
+from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.model import SYSTEM, Domain, Named, Project, ScopeKind, Session, Ticket, User, Wish
 from kilonova.cloud.identity.password import Passwords
 from kilonova.cloud.identity.token import Tokens, new_audit_id
@@ -35,6 +36,7 @@ class Login:
         clock: Clock,
         tokens: Tokens,
         passwords: Passwords,
+        epochs: Epochs,
         *,
         lifetime: int = 3600,
         audit_id: Callable[[], str] = new_audit_id,
@@ -43,6 +45,7 @@ class Login:
         self._clock = clock
         self._tokens = tokens
         self._passwords = passwords
+        self._epochs = epochs
         self._lifetime = lifetime
         self._audit_id = audit_id
 
@@ -81,7 +84,7 @@ class Login:
 
         def work(tx: Tx) -> None:
             store_epoch.revoke(tx, ticket.audit_ids[0], ticket.expires_at)
-            store_epoch.bump(tx, store_epoch.user(ticket.user_id))
+            self._epochs.bump(tx, store_epoch.user(ticket.user_id))
             store_epoch.forget_revocations(tx, tx.now)
 
         await self._db.write(work)
@@ -101,7 +104,7 @@ def load_session(tx: Tx, ticket: Ticket) -> Session:
         session = _load(tx, ticket)
     except NotFound:
         raise Unauthenticated(REFUSED) from None
-    if any(store_epoch.is_revoked(tx, audit_id) for audit_id in ticket.audit_ids):
+    if store_epoch.is_revoked(tx, ticket.audit_ids[0]):
         raise Unauthenticated(REFUSED)
     return session
 
@@ -109,7 +112,7 @@ def load_session(tx: Tx, ticket: Ticket) -> Session:
 def _load(tx: Tx, ticket: Ticket) -> Session:
     user: User = store.get(tx, "user", ticket.user_id)
     home: Domain = store.get(tx, "domain", user.domain_id)
-    _require(tx, ticket, {"user": user, "domain": home})
+    _require(ticket, user, home)
     if ticket.kind == "unscoped":
         return Session(ticket, user, home, ())
     project: Project | None = None
@@ -117,20 +120,20 @@ def _load(tx: Tx, ticket: Ticket) -> Session:
     if ticket.kind == "project":
         project = store.get(tx, "project", ticket.target_id)
         domain = home if project.domain_id == home.id else store.get(tx, "domain", project.domain_id)
-        _require(tx, ticket, {"project": project, "domain": domain})
+        _require(ticket, project, domain)
     elif ticket.kind == "domain":
         domain = home if ticket.target_id == home.id else store.get(tx, "domain", ticket.target_id)
-        _require(tx, ticket, {"domain": domain})
+        _require(ticket, domain)
     roles = tuple(store_assignment.roles_on(tx, user.id, ticket.kind, ticket.target_id))
     if not roles:
         raise Unauthenticated(REFUSED)
     return Session(ticket, user, home, roles, project, domain)
 
 
-def _require(tx: Tx, ticket: Ticket, rows: Mapping[Any, User | Project | Domain]) -> None:
+def _require(ticket: Ticket, *rows: User | Project | Domain) -> None:
     """Each enabled, and the ticket no older than the moment at which its tokens were last declared void."""
-    for kind, row in rows.items():
-        if not row.enabled or ticket.issued_at <= store.valid_after(tx, kind, row.id):
+    for row in rows:
+        if not row.enabled or ticket.issued_at <= row.valid_after:
             raise Unauthenticated(REFUSED)
 
 

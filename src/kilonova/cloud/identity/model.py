@@ -23,6 +23,8 @@ class Domain:
     description: str = ""
     enabled: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
+    valid_after: int = 0
+    """Tokens that name this and were issued until then do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Project:
     enabled: bool = True
     parent_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    valid_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class User:
     default_project_id: str | None = None
     password_expires_at: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    valid_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kilonova.cloud.identity import store, store_assignment, store_epoch
+from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.login import REFUSED
 from kilonova.cloud.identity.model import DEFAULT_DOMAIN, Assignment, Kind, Named, Project, Role
 from kilonova.cloud.identity.password import Passwords
@@ -21,9 +22,12 @@ from kilonova.kit.db import Database, Tx
 class Directory:
     """Everything of identity but tokens."""
 
-    def __init__(self, db: Database, passwords: Passwords, *, new_id: Callable[[], str] = new_hex) -> None:
+    def __init__(
+        self, db: Database, passwords: Passwords, epochs: Epochs, *, new_id: Callable[[], str] = new_hex
+    ) -> None:
         self._db = db
         self._passwords = passwords
+        self._epochs = epochs
         self._new_id = new_id
 
     async def show(self, kind: Kind, identifier: str) -> Any:
@@ -66,7 +70,7 @@ class Directory:
             _check_links(tx, kind, row)
             if row:
                 store.change(tx, kind, identifier, row)
-            _bump(tx, kind, identifier)
+            self._epochs.bump(tx, _subject(kind, identifier))
             return store.get(tx, kind, identifier)
 
         return await self._db.write(work)
@@ -93,7 +97,7 @@ class Directory:
                 store_assignment.revoke_all(tx, **{f"{kind}_id": identifier})
             else:
                 store_assignment.revoke_all(tx, target_kind=kind, target_id=identifier)
-            _bump(tx, kind, identifier)
+            self._epochs.bump(tx, _subject(kind, identifier))
 
         await self._db.write(work)
 
@@ -103,7 +107,7 @@ class Directory:
         def work(tx: Tx) -> None:
             _check_assignment(tx, one)
             if store_assignment.grant(tx, one):
-                store_epoch.bump(tx, store_epoch.user(one.user_id))
+                self._epochs.bump(tx, store_epoch.user(one.user_id))
 
         await self._db.write(work)
 
@@ -113,7 +117,7 @@ class Directory:
         def work(tx: Tx) -> None:
             _check_assignment(tx, one)
             store_assignment.revoke(tx, one)
-            store_epoch.bump(tx, store_epoch.user(one.user_id))
+            self._epochs.bump(tx, store_epoch.user(one.user_id))
 
         await self._db.write(work)
 
@@ -231,7 +235,7 @@ def _check_domain_goes(tx: Tx, domain: Any) -> None:
         raise Conflict("The domain still has projects or users.")
 
 
-def _bump(tx: Tx, kind: Kind, identifier: str) -> None:
-    """A change of a domain or a role may concern anyone, and is rare."""
+def _subject(kind: Kind, identifier: str) -> str:
+    """Whose epoch a change raises. A change of a domain or a role may concern anyone, and is rare."""
     subjects = {"user": store_epoch.user(identifier), "project": store_epoch.project(identifier)}
-    store_epoch.bump(tx, subjects.get(kind, store_epoch.GLOBAL))
+    return subjects.get(kind, store_epoch.GLOBAL)

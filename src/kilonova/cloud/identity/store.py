@@ -92,16 +92,25 @@ identity_history = Table(
 
 
 def _domain(row: Any) -> Domain:
-    return Domain(row.id, row.name, row.description, row.enabled, row.extra)
+    return Domain(row.id, row.name, row.description, row.enabled, row.extra, row.valid_after)
 
 
 def _project(row: Any) -> Project:
-    return Project(row.id, row.name, row.domain_id, row.description, row.enabled, row.parent_id, row.extra)
+    return Project(
+        row.id, row.name, row.domain_id, row.description, row.enabled, row.parent_id, row.extra, row.valid_after
+    )
 
 
 def _user(row: Any) -> User:
     return User(
-        row.id, row.name, row.domain_id, row.enabled, row.default_project_id, row.password_expires_at, row.extra
+        row.id,
+        row.name,
+        row.domain_id,
+        row.enabled,
+        row.default_project_id,
+        row.password_expires_at,
+        row.extra,
+        row.valid_after,
     )
 
 
@@ -142,10 +151,10 @@ def find(tx: Tx, kind: Kind, named: Named) -> Any | None:
     return None if row is None else build(row)
 
 
-def find_login(tx: Tx, named: Named) -> tuple[User, str | None, int] | None:
-    """A user with the hash of its password and the time before which its tokens do not count."""
+def find_login(tx: Tx, named: Named) -> tuple[User, str | None] | None:
+    """A user with the hash of its password."""
     row = tx.execute(select(identity_user).where(_reference(identity_user, "user", named))).one_or_none()
-    return None if row is None else (_user(row), row.password, row.valid_after)
+    return None if row is None else (_user(row), row.password)
 
 
 def list_all(
@@ -203,13 +212,6 @@ def has_children(tx: Tx, project_id: str) -> bool:
     """Whether other projects have this one as their parent."""
     found = tx.execute(select(identity_project.c.id).where(identity_project.c.parent_id == project_id).limit(1))
     return found.first() is not None
-
-
-def valid_after(tx: Tx, kind: Kind, identifier: str) -> int:
-    """The moment before which tokens that name this do not count."""
-    table, _ = _TABLES[kind]
-    value: int = tx.execute(select(table.c.valid_after).where(table.c.id == identifier)).scalar_one()
-    return value
 
 
 def _same_namespace(tx: Tx, table: Table, identifier: str) -> Any:

@@ -23,7 +23,7 @@ identity_revocation = Table(
 )
 
 GLOBAL: Final = "global"
-Epochs = tuple[tuple[str, int], ...]
+Seen = tuple[tuple[str, int], ...]
 _READ: Final = select(identity_epoch.c.subject, identity_epoch.c.epoch).where(
     identity_epoch.c.subject.in_((bindparam("everyone"), bindparam("user"), bindparam("project")))
 )
@@ -46,7 +46,7 @@ def bump(tx: Tx, subject: str) -> None:
         tx.execute(raised)
 
 
-def read(tx: Tx, user_id: str, project_id: str | None) -> Epochs:
+def read(tx: Tx, user_id: str, project_id: str | None) -> Seen:
     """The epochs that a context of this user and project rests on; those that were never raised are absent."""
     rows = tx.execute(_READ, {"everyone": GLOBAL, "user": user(user_id), "project": project(project_id)})
     return tuple(sorted((str(row.subject), int(row.epoch)) for row in rows))
