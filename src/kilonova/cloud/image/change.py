@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_TAGS, QUEUED, Change, Image
-from kilonova.core.errors import Conflict, Forbidden, TooLarge
+from kilonova.core.errors import Conflict, Forbidden, NotFound, TooLarge
 
 _FORMATS: Final = frozenset({"disk_format", "container_format"})
 
@@ -15,8 +15,8 @@ _FORMATS: Final = frozenset({"disk_format", "container_format"})
 def apply(image: Image, changes: Iterable[Change], *, is_admin: bool) -> Image:
     """The image after all `changes`, in order. Values are as a schema has checked them.
 
-    Raises Conflict (a property to replace or remove is absent), Forbidden (what may not be changed, or not now),
-    TooLarge (more than 128 tags or properties).
+    Raises Conflict (a property to replace or remove is absent), NotFound (so is a tag), Forbidden (what may not be
+    changed, or not now), TooLarge (more than 128 tags or properties).
     """
     for change in changes:
         image = _apply_property(image, change) if change.is_property else _apply_field(image, change, is_admin)
@@ -38,6 +38,8 @@ def _apply_property(image: Image, change: Change) -> Image:
 
 def _apply_field(image: Image, change: Change, is_admin: bool) -> Image:
     name, value = change.name, change.value
+    if name == "tag":
+        return _apply_tag(image, change.act, str(value))
     if change.act == "remove":
         raise Forbidden(f"Property {name} may not be removed.")
     if name == "tags":
@@ -51,3 +53,10 @@ def _apply_field(image: Image, change: Change, is_admin: bool) -> Image:
         raise Forbidden("You are not permitted to change the owner of this image.")
     fields: dict[str, Any] = {name: value}
     return replace(image, **fields)
+
+
+def _apply_tag(image: Image, act: str, tag: str) -> Image:
+    if act == "remove" and tag not in image.tags:
+        raise NotFound(f"Image {image.id} has no tag {tag}")
+    others = {other for other in image.tags if other != tag}
+    return replace(image, tags=tuple(sorted(others if act == "remove" else {*others, tag})))

@@ -103,9 +103,10 @@ FIELDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of an update, of a field in `FIELDS`, of `tags` (all at once), or of a property when `is_property`.
+    """One step of an update: of a field in `FIELDS`, of `tags` (all at once), of one `tag` (the value), or of a
+    property when `is_property`.
 
-    `add` sets, `replace` sets what must exist, `remove` removes what must exist (properties only).
+    `add` sets, `replace` sets what must exist, `remove` removes what must exist (properties and single tags only).
     """
 
     act: Literal["add", "replace", "remove"]

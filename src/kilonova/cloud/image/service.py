@@ -103,15 +103,11 @@ class ImageService:
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
         """Give it a tag; twice is once."""
-        image = await self.get(context, image_id)
-        await self.update(context, image_id, [Change("replace", "tags", (*image.tags, tag))])
+        await self.update(context, image_id, [Change("add", "tag", tag)])
 
     async def remove_tag(self, context: Context, image_id: str, tag: str) -> None:
         """Take a tag away. Raises NotFound when it has none such."""
-        image = await self.get(context, image_id)
-        if tag not in image.tags:
-            raise NotFound(f"Image {image_id} has no tag {tag}")
-        await self.update(context, image_id, [Change("replace", "tags", tuple(t for t in image.tags if t != tag))])
+        await self.update(context, image_id, [Change("remove", "tag", tag)])
 
     async def delete(self, context: Context, image_id: str) -> None:
         """Move the record to history, then remove its bytes. Raises NotFound, Forbidden (not its owner, protected)."""
