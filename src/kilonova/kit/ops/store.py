@@ -290,6 +290,17 @@ def prune(tx: Tx, before: int, limit: int = 500) -> int:
     return len(ids)
 
 
+def live(tx: Tx) -> dict[str, tuple[str, str]]:
+    """Every running operation: id → (kind, id) of its subject."""
+    rows = tx.execute(select(operation.c.id, operation.c.kind, operation.c.subject_id))
+    return {r.id: (r.kind, r.subject_id) for r in rows}
+
+
+def locks(tx: Tx) -> list[tuple[str, str, str]]:
+    """Every lock as (kind, id, operation)."""
+    return [(r.kind, r.id, r.operation_id) for r in tx.execute(select(operation_lock))]
+
+
 def _operation(row: Row[Any]) -> Operation:
     return Operation(
         id=row.id, flow=row.flow, action=row.action, step=row.step, subject=Lock(row.kind, row.subject_id),

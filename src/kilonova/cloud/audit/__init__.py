@@ -1,0 +1,1 @@
+"""What `doctor` checks, across all nouns and the nodes' real world."""

@@ -1,0 +1,116 @@
+"""What the rows must agree on among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kilonova.cloud.audit.model import Finding
+from kilonova.cloud.host import store as hosts
+from kilonova.cloud.host.model import Debt, Host
+from kilonova.cloud.quota import store as quota
+from kilonova.cloud.server import guest_store
+from kilonova.cloud.server import store as servers
+from kilonova.cloud.server.model import is_settled
+from kilonova.kit.db import Tx
+from kilonova.kit.ops import store as operations
+
+SERVER = "server:"
+RELEASE = "Remove it by hand, and report this as a bug."
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One consistent view of everything that the audit compares."""
+
+    hosts: dict[str, Host]
+    servers: dict[str, tuple[str, str | None]]
+    guests: set[tuple[str, str]]
+    debts: list[Debt]
+    claims: list[tuple[str, str]]
+    charges: list[str]
+    busy: set[str]
+    locks: list[tuple[str, str, str]]
+    operations: dict[str, tuple[str, str]]
+    ports: list[tuple[str, str]]
+    miscounted_hosts: list[str]
+    miscounted_quotas: list[tuple[str, str, int, int]]
+
+
+def collect(tx: Tx, ports: Iterable[tuple[str, str]]) -> Rows:
+    """Read everything in one transaction; `ports` are (port, server) of ports that belong to servers."""
+    running = operations.live(tx)
+    return Rows(
+        hosts={h.id: h for h in hosts.list_all(tx)},
+        servers=servers.ids(tx),
+        guests=set(guest_store.pairs(tx)),
+        debts=hosts.debts(tx),
+        claims=hosts.claims(tx),
+        charges=quota.consumers(tx, SERVER),
+        busy={subject for kind, subject in running.values() if kind == "server"},
+        locks=operations.locks(tx),
+        operations=running,
+        ports=list(ports),
+        miscounted_hosts=hosts.miscounted(tx),
+        miscounted_quotas=quota.recount(tx),
+    )
+
+
+def check(rows: Rows) -> Iterator[Finding]:
+    """Every disagreement among the rows."""
+    yield from _check_ledgers(rows)
+    yield from _check_operations(rows)
+    yield from _check_servers(rows)
+
+
+def _check_ledgers(rows: Rows) -> Iterator[Finding]:
+    for host_id, consumer in rows.claims:
+        if consumer.removeprefix(SERVER) not in rows.servers:
+            yield Finding("claim", consumer, _name(rows, host_id), "its server does not exist", RELEASE)
+    for consumer in rows.charges:
+        if consumer.removeprefix(SERVER) not in rows.servers:
+            yield Finding("quota", consumer, "", "its server does not exist", RELEASE)
+    for name in rows.miscounted_hosts:
+        yield Finding("claim", name, name, "the host's use is not the sum of its claims", "Report this as a bug.")
+    for project, resource, counted, charged in rows.miscounted_quotas:
+        problem = f"{resource}: the counter says {counted}, the charges say {charged}"
+        yield Finding("quota", project, "", problem, "Report this as a bug.")
+    charged_servers = {c.removeprefix(SERVER) for c in rows.charges}
+    for server_id in rows.servers:
+        if server_id not in charged_servers:
+            yield Finding("quota", server_id, "", "the server was never charged", "Report this as a bug.")
+    for port_id, server_id in rows.ports:
+        if server_id not in rows.servers:
+            yield Finding("port", port_id, "", f"its server {server_id} does not exist", RELEASE)
+
+
+def _check_operations(rows: Rows) -> Iterator[Finding]:
+    for kind, identifier, operation_id in rows.locks:
+        if operation_id not in rows.operations:
+            yield Finding("lock", f"{kind}/{identifier}", "", f"operation {operation_id} does not run", RELEASE)
+    for operation_id, (kind, identifier) in rows.operations.items():
+        if kind == "server" and identifier not in rows.servers:
+            problem = f"its server {identifier} does not exist"
+            yield Finding("operation", operation_id, "", problem, "Report this as a bug.")
+
+
+def _check_servers(rows: Rows) -> Iterator[Finding]:
+    claimed = {(h, c.removeprefix(SERVER)) for h, c in rows.claims}
+    for server_id, (phase, host_id) in rows.servers.items():
+        if server_id in rows.busy:
+            continue
+        if not is_settled(phase):
+            yield Finding("server", server_id, "", f"it is {phase} and nothing works on it", "Delete or reset it.")
+        if host_id is not None and (host_id, server_id) not in claimed:
+            yield Finding("server", server_id, _name(rows, host_id), "it has no claim on its host", "Report this.")
+        if phase in ("active", "stopped") and (host_id, server_id) not in rows.guests:
+            yield Finding("server", server_id, _name(rows, host_id or ""), "it has no guest", "Report this.")
+    for host_id, server_id in rows.guests:
+        if server_id not in rows.servers:
+            problem = "the record of a guest whose server does not exist"
+            yield Finding("guest", server_id, _name(rows, host_id), problem, RELEASE)
+
+
+def _name(rows: Rows, host_id: str) -> str:
+    host = rows.hosts.get(host_id)
+    return host.name if host else host_id
