@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from socket import socket
 
+from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net.name import check_id
 from kilonova.node.driver.net.port import NetWorld, PortDevice
+from kilonova.node.driver.virt.fake import FakeScript
 from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
 
 
 class FakeNet:
     """The net port in memory. It wants no rules (`filters` is false) but takes them.
 
-    `delays` gives seconds per method name; `failures` gives the DriverError that a method raises each time; `fail`
-    scripts a number of failures. `calls` counts. With `world` given, two drivers share what exists: that is a restart.
+    `script` says how the host misbehaves, by method name of this port; `calls` counts. What exists lies in `world`,
+    which outlives the driver: a second driver on the same world is the host's daemon restarted.
     """
 
     filters = False
@@ -25,19 +25,14 @@ class FakeNet:
     def __init__(
         self,
         *,
-        delays: Mapping[str, float] | None = None,
-        failures: Mapping[str, DriverError] | None = None,
+        script: FakeScript | None = None,
         world: FakeWorld | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.delays = dict(delays or {})
-        self.failures = dict(failures or {})
+        self.script = script or FakeScript()
         self.calls: Counter[str] = Counter()
-        self._once: dict[str, list[DriverError]] = {}
+        self._clock = clock or SystemClock()
         self._world = world if world is not None else FakeWorld()
-
-    def fail(self, method: str, error: DriverError, times: int = 1) -> None:
-        """Let the next `times` calls of a method fail."""
-        self._once.setdefault(method, []).extend([error] * times)
 
     async def start(self) -> None:
         """See the port."""
@@ -113,12 +108,9 @@ class FakeNet:
 
     async def _play(self, method: str) -> None:
         self.calls[method] += 1
-        if delay := self.delays.get(method, 0.0):
-            await asyncio.sleep(delay)
-        if once := self._once.get(method):
-            raise once.pop(0)
-        if error := self.failures.get(method):
-            raise error
+        if delay := self.script.delays.get(method):
+            await self._clock.sleep(delay)
+        self.script.check(method)
 
 
 class FakeWorld:

@@ -1,8 +1,8 @@
 """Names in the world: what this cloud calls its devices, namespaces and tables.
 
 Linux gives an interface 15 characters: two letters for its kind, the cloud's 6 hex digits, and 7 digits of the id.
-Seven digits can collide, so a name is only a candidate: the whole id stands in the kernel (an interface's alias, the name
-of an nftables chain), and whoever picks a name passes those that are taken.
+Seven digits can collide, so a name is only a candidate: the whole id stands in the kernel (an interface's alias, the
+name of an nftables chain), and whoever picks a name passes those that are taken.
 """
 
 from __future__ import annotations
