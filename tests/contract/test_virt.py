@@ -1,0 +1,350 @@
+"""The virt port: what every driver promises, on simulated guests and on real ones under libvirt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from kilonova.guestimage.build import build
+from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.virt.daemons import ensure_daemons, stop_daemons
+from kilonova.node.driver.virt.fake import FakeVirt
+from kilonova.node.driver.virt.libvirt import LibvirtVirt
+from kilonova.node.driver.virt.port import DiskDevice, GuestState, PowerEvent, VirtDriver
+from kilonova.wire.guest import GuestSpec
+
+CLOUD, OTHER_CLOUD = "bbbb01", "bbbb02"
+WORDS = b"boot sector here"
+
+# 16-bit code: write the words to the first serial port, then halt for ever. It knows nothing of ACPI.
+BOOT_SECTOR = (bytes.fromhex("31c0 8ed8 be167c baf803 fc ac 84c0 7403 ee ebf8 f4 ebfd") + WORDS + b"\r\n\0").ljust(
+    510, b"\0"
+) + b"\x55\xaa"
+
+
+class Rig(Protocol):
+    """A driver with the means to make guests for it and to meddle with them behind its back."""
+
+    words: bytes
+    obedient_words: bytes
+
+    def make(self) -> VirtDriver: ...
+
+    def disks(self, server_id: str) -> tuple[DiskDevice, ...]: ...
+
+    def obedient_disks(self, server_id: str) -> tuple[DiskDevice, ...]: ...
+
+    def kill(self, driver: VirtDriver, server_id: str) -> None: ...
+
+    def pull_plug(self, driver: VirtDriver, server_id: str) -> None: ...
+
+
+class FakeRig:
+    words = obedient_words = b"KILONOVA READY"
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def make(self) -> VirtDriver:
+        return FakeVirt(state_dir=self.place)
+
+    def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        return ()
+
+    obedient_disks = disks
+
+    def kill(self, driver: VirtDriver, server_id: str) -> None:
+        assert isinstance(driver, FakeVirt)
+        driver.crash(server_id)
+
+    def pull_plug(self, driver: VirtDriver, server_id: str) -> None:
+        assert isinstance(driver, FakeVirt)
+        driver.destroy(server_id)
+
+
+def virsh(*words: str) -> str:
+    return subprocess.run(["virsh", "-q", *words], check=True, capture_output=True, text=True).stdout
+
+
+def domain(server_id: str) -> str:
+    return f"kn-{CLOUD}-{server_id}"
+
+
+class LibvirtRig:
+    words, obedient_words = WORDS, b"KILONOVA READY"
+
+    def __init__(self, place: Path, image: Path) -> None:
+        self.place, self.image = place, image
+
+    def make(self) -> VirtDriver:
+        return LibvirtVirt(CLOUD, self.place / "state", "tcg")
+
+    def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        disk = self.place / f"{server_id}.raw"
+        disk.write_bytes(BOOT_SECTOR.ljust(1 << 20, b"\0"))
+        return (DiskDevice("root", disk, "raw"),)
+
+    def obedient_disks(self, server_id: str) -> tuple[DiskDevice, ...]:
+        disk = self.place / f"{server_id}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image, "-F", "qcow2", disk], check=True)
+        return (DiskDevice("root", disk, "qcow2"),)
+
+    def kill(self, driver: VirtDriver, server_id: str) -> None:
+        os.kill(int(Path(f"/run/libvirt/qemu/{domain(server_id)}.pid").read_text()), signal.SIGKILL)
+
+    def pull_plug(self, driver: VirtDriver, server_id: str) -> None:
+        virsh("destroy", domain(server_id))
+
+
+def clean_world() -> None:
+    for name in virsh("list", "--all", "--name").split():
+        if name.startswith((f"kn-{CLOUD}-", f"kn-{OTHER_CLOUD}-")):
+            subprocess.run(["virsh", "-q", "destroy", name], check=False, capture_output=True)
+            virsh("undefine", name)
+
+
+@pytest.fixture(scope="module")
+def real_place() -> Iterator[Path]:
+    # QEMU's user must get through to the disks: pytest's own directories are closed to it.
+    place = Path(tempfile.mkdtemp(prefix="kilonova-virt-"))
+    place.chmod(0o755)
+    asyncio.run(ensure_daemons(CLOUD, place))
+    cache = Path(os.environ.get("KILONOVA_TEST_CACHE") or place)
+    build(place / "guest.qcow2", cache / "guest-image-work", lambda text, fraction: None)
+    (place / "guest.qcow2").chmod(0o644)
+    yield place
+    clean_world()
+    asyncio.run(stop_daemons(CLOUD))
+    shutil.rmtree(place)
+
+
+@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.vm)])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    if request.param == "fake":
+        yield FakeRig(tmp_path)
+        return
+    place = request.getfixturevalue("real_place")
+    yield LibvirtRig(place, place / "guest.qcow2")
+    clean_world()
+
+
+@pytest.fixture
+async def driver(rig: Rig) -> AsyncIterator[VirtDriver]:
+    driver = rig.make()
+    await driver.start()
+    yield driver
+    await driver.close()
+
+
+def guest(fence: int = 1, **fake: str) -> GuestSpec:
+    return GuestSpec(
+        server_id=str(uuid.uuid4()), fence=fence, version=1, power="running", name="t", memory_mb=96, fake=fake
+    )
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+async def until_says(driver: VirtDriver, server_id: str, words: bytes, times: int = 1) -> None:
+    async def says() -> bool:
+        return (await driver.console_output(server_id, 1 << 20)).count(words) >= times
+
+    await until(says)
+
+
+async def state(driver: VirtDriver, server_id: str) -> GuestState:
+    found = await driver.get(server_id)
+    assert found is not None
+    return found
+
+
+async def collect(driver: VirtDriver, events: list[PowerEvent]) -> None:
+    async for event in driver.events():
+        events.append(event)
+
+
+async def test_a_guest_lives_from_define_to_undefine(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest(fence=7)
+    sid = spec.server_id
+    disks = rig.disks(sid)
+    for _ in range(2):
+        await driver.define(spec, disks, ())
+    assert await state(driver, sid) == GuestState(sid, "stopped", 7, "")
+    assert await driver.console_output(sid, 1000) == b""
+    await driver.power_on(sid)
+    first = await state(driver, sid)
+    assert (first.state, bool(first.start), first.since > 0) == ("running", True, True)
+    await driver.power_on(sid)
+    assert await state(driver, sid) == first
+    assert await driver.list() == (first,)
+    await until_says(driver, sid, rig.words)
+    whole = await driver.console_output(sid, 1 << 20)
+    assert await driver.console_output(sid, 5) == whole[-5:]
+    with pytest.raises(DriverError) as refused:
+        await driver.undefine(sid)
+    assert refused.value.code == "running"
+    for _ in range(2):
+        await driver.power_off(sid)
+        assert await state(driver, sid) == GuestState(sid, "stopped", 7, "")
+    await driver.power_on(sid)
+    second = await state(driver, sid)
+    assert second.start not in ("", first.start)
+    await until_says(driver, sid, rig.words, 2)
+    await driver.power_off(sid)
+    for _ in range(2):
+        await driver.undefine(sid)
+        assert await driver.get(sid) is None
+    assert await driver.list() == ()
+    assert await driver.console_output(sid, 1000) == b""
+
+
+async def test_the_fence_is_of_the_last_definition_even_while_the_guest_runs(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest(fence=1)
+    disks = rig.disks(spec.server_id)
+    await driver.define(spec, disks, ())
+    await driver.power_on(spec.server_id)
+    before = await state(driver, spec.server_id)
+    await driver.define(GuestSpec(server_id=spec.server_id, fence=2, version=1, power="running"), disks, ())
+    after = await state(driver, spec.server_id)
+    assert (after.fence, after.start, after.state) == (2, before.start, "running")
+
+
+async def test_an_unknown_guest(driver: VirtDriver) -> None:
+    sid = str(uuid.uuid4())
+    assert await driver.get(sid) is None
+    assert await driver.console_output(sid, 100) == b""
+    assert await driver.shutdown(sid, 1)
+    await driver.power_off(sid)
+    await driver.undefine(sid)
+    for call in (driver.power_on(sid), driver.reboot_soft(sid, 1)):
+        with pytest.raises(DriverError) as refused:
+            await call
+        assert refused.value.code == "no_such_guest"
+
+
+async def test_an_obedient_guest_reboots_and_shuts_down_when_asked(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest()
+    sid = spec.server_id
+    await driver.define(spec, rig.obedient_disks(sid), ())
+    assert not await driver.reboot_soft(sid, 5), "it is off"
+    await driver.power_on(sid)
+    start = (await state(driver, sid)).start
+    await until_says(driver, sid, rig.obedient_words)
+    assert await driver.reboot_soft(sid, 60)
+    await until_says(driver, sid, rig.obedient_words, 2)
+    assert (await state(driver, sid)).start == start
+    assert await driver.shutdown(sid, 60)
+    assert (await state(driver, sid)).state == "stopped"
+    assert await driver.shutdown(sid, 60)
+    boots = [line for line in (await driver.console_output(sid, 1 << 20)).splitlines() if rig.obedient_words in line]
+    assert len({line.partition(b"boot=")[2].split()[0] for line in boots}) == 2, "two boots with ids of their own"
+
+
+async def test_a_guest_that_ignores_requests_is_left_running(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest(shutdown="ignore", reboot="ignore")
+    sid = spec.server_id
+    await driver.define(spec, rig.disks(sid), ())
+    await driver.power_on(sid)
+    before = await state(driver, sid)
+    assert not await driver.shutdown(sid, 0.5)
+    assert not await driver.reboot_soft(sid, 0.5)
+    assert await state(driver, sid) == before
+
+
+async def test_what_happens_to_a_guest_is_told(rig: Rig, driver: VirtDriver) -> None:
+    events: list[PowerEvent] = []
+    reader = asyncio.create_task(collect(driver, events))
+    spec = guest()
+    sid = spec.server_id
+
+    async def told(cause: str) -> None:
+        async def seen() -> bool:
+            return any(event.server_id == sid and event.cause == cause for event in events)
+
+        await until(seen, 10)
+
+    await driver.define(spec, rig.disks(sid), ())
+    await driver.power_on(sid)
+    await told("started")
+    rig.pull_plug(driver, sid)
+    await told("destroyed")
+    assert (await state(driver, sid)).state == "stopped"
+    await driver.power_on(sid)
+    rig.kill(driver, sid)
+    await told("crashed")
+    assert (await state(driver, sid)).state == "crashed"
+    await driver.power_on(sid)
+    assert (await state(driver, sid)).state == "running"
+    await driver.power_off(sid)
+    await driver.undefine(sid)
+    await told("undefined")
+    await driver.close()
+    await asyncio.wait_for(reader, 5)
+
+
+async def test_a_new_driver_adopts_what_runs(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest(fence=3)
+    await driver.define(spec, rig.disks(spec.server_id), ())
+    await driver.power_on(spec.server_id)
+    before = await driver.list()
+    await driver.close()
+    successor = rig.make()
+    await successor.start()
+    try:
+        assert await successor.list() == before
+        await successor.power_off(spec.server_id)
+        assert (await state(successor, spec.server_id)).state == "stopped"
+    finally:
+        await successor.close()
+
+
+async def test_the_inventory_is_of_this_host(driver: VirtDriver) -> None:
+    inventory = await driver.inventory()
+    assert inventory.vcpus > 0
+    assert inventory.memory_mb > 256
+    assert inventory.disk_gb == 0
+
+
+@pytest.mark.vm
+async def test_domains_of_others_are_neither_seen_nor_touched(real_place: Path) -> None:
+    rig = LibvirtRig(real_place, real_place / "guest.qcow2")
+    driver, other = rig.make(), LibvirtVirt(OTHER_CLOUD, real_place / "other", "tcg")
+    plain = str(uuid.uuid4())
+    foreign = guest()
+    sid = foreign.server_id
+    text = f"<domain type='qemu'><name>{domain(plain)}</name><uuid>{plain}</uuid><memory>65536</memory>"
+    (real_place / "plain.xml").write_text(text + "<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>")
+    await driver.start()
+    await other.start()
+    try:
+        virsh("define", str(real_place / "plain.xml"))
+        await other.define(foreign, rig.disks(sid), ())
+        await other.power_on(sid)
+        before = await other.list()
+        assert await driver.list() == ()
+        for unseen in (sid, plain):
+            assert await driver.get(unseen) is None
+            await driver.power_off(unseen)
+            await driver.undefine(unseen)
+            assert await driver.shutdown(unseen, 0.1)
+        with pytest.raises(DriverError):
+            await driver.define(foreign, rig.disks(sid), ())
+        assert await other.list() == before
+        assert domain(plain) in virsh("list", "--all", "--name").split()
+    finally:
+        await driver.close()
+        await other.close()
+        clean_world()
