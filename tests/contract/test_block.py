@@ -1,100 +1,35 @@
-"""The block port: what every driver promises, and what the file driver does with bad bytes, crashes and full disks."""
+"""The block port: what every driver promises, and the fake driver's script."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import resource
-import stat
-import subprocess
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from block_world import MIB, describe, file_block, guest, open_up, qemu_img, silent
 
+from kilonova.kit.clock import VirtualClock
 from kilonova.node.driver.block.fake import FakeBlock
-from kilonova.node.driver.block.file import FileBlock
 from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
-from kilonova.wire.guest import GuestSpec, ImageRef
-from kilonova.wire.node import ImageTicket
-
-MIB = 1 << 20
-NOBODY = 65534
-ROOT = os.geteuid() == 0
-
-
-def silent(done: int, total: int) -> None:
-    """Nobody looks."""
-
-
-def describe(path: Path, disk_format: str = "raw", virtual_bytes: int = 0) -> tuple[ImageRef, ImageTicket]:
-    data = path.read_bytes()
-    sha512 = hashlib.sha512(data).hexdigest()
-    image = ImageRef(
-        image_id=str(uuid.uuid4()),
-        name="i",
-        sha512=sha512,
-        size=len(data),
-        disk_format=disk_format,
-        virtual_bytes=virtual_bytes or len(data),
-    )
-    return image, ImageTicket(url=path.as_uri(), sha512=sha512, size=len(data), disk_format=disk_format)
-
-
-def guest(image: ImageRef | None, **more: int) -> GuestSpec:
-    return GuestSpec(server_id=str(uuid.uuid4()), fence=1, version=1, power="running", image=image, **more)  # type: ignore[arg-type]
-
-
-def tree(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
-def qemu_img(*words: object) -> None:
-    subprocess.run(["qemu-img", *map(str, words)], check=True, capture_output=True)
-
-
-class Ticker:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def ticker() -> Ticker:
-    return Ticker()
+from kilonova.node.driver.virt.fake import FakeScript
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A directory that an unprivileged reader can get to (pytest's own are closed)."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o711)
-    return tmp_path
-
-
-def file_block(place: Path, clock: Callable[[], float], low_disk_bytes: int = 0) -> FileBlock:
-    return FileBlock(place / "block", low_disk_bytes, run_as=NOBODY if ROOT else None, clock=clock)
-
-
-@pytest.fixture(params=["fake", "file"])
-async def block(request: pytest.FixtureRequest, place: Path, ticker: Ticker) -> BlockDriver:
-    driver: BlockDriver = FakeBlock(clock=ticker) if request.param == "fake" else file_block(place, ticker)
-    await driver.start()
-    return driver
+    return open_up(tmp_path)
 
 
 @pytest.fixture
-async def files(place: Path, ticker: Ticker) -> FileBlock:
-    driver = file_block(place, ticker)
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture(params=["fake", "file"])
+async def block(request: pytest.FixtureRequest, place: Path, clock: VirtualClock) -> BlockDriver:
+    driver: BlockDriver = FakeBlock(clock=clock) if request.param == "fake" else file_block(place, clock)
     await driver.start()
     return driver
 
@@ -172,7 +107,7 @@ async def test_flavor_smaller_than_the_image(block: BlockDriver, place: Path) ->
     assert (await block.create(guest(image, root_gb=2), None))[0].role == "root"
 
 
-async def test_eviction_spares_what_is_kept_used_or_young(block: BlockDriver, place: Path, ticker: Ticker) -> None:
+async def test_eviction_spares_what_is_kept_used_or_young(block: BlockDriver, place: Path, clock: VirtualClock) -> None:
     images = []
     for number in range(3):
         path = place / f"image{number}"
@@ -184,12 +119,12 @@ async def test_eviction_spares_what_is_kept_used_or_young(block: BlockDriver, pl
     spec = guest(used)
     await block.create(spec, None)
     assert await block.evict(frozenset(), 60) == ()
-    ticker.now += 61
+    clock.advance(61)
     assert await block.evict(frozenset({kept.sha512}), 60) == (idle.sha512,)
     assert [await block.cached(image) for image in images] == [True, True, False]
     await block.remove(spec.server_id)
     assert await block.evict(frozenset({kept.sha512}), 60) == ()
-    ticker.now += 61
+    clock.advance(61)
     assert await block.evict(frozenset({kept.sha512}), 60) == (used.sha512,)
 
 
@@ -203,14 +138,19 @@ async def test_space_is_told(block: BlockDriver) -> None:
 
 async def test_fake_fails_as_told_and_recovers(source: Path) -> None:
     image, ticket = describe(source)
-    fake = FakeBlock(failures={"remove": DriverError("driver", "always")})
-    fake.fail("fetch", DriverError("image_unreachable", "once", retryable=True))
-    with pytest.raises(DriverError, match="once"):
+    fake = FakeBlock(script=FakeScript(failures={"remove": 1.0}))
+    fake.script.fail_next("fetch", 1, "image_unreachable", retryable=True)
+    with pytest.raises(DriverError, match="fetch"):
         await fake.fetch(image, ticket, silent)
     await fake.fetch(image, ticket, silent)
     for _ in range(2):
-        with pytest.raises(DriverError, match="always"):
+        with pytest.raises(DriverError, match="remove"):
             await fake.remove("x")
+    spec = msgspec.structs.replace(guest(image), fake={"fail.create": "1", "fail.create.code": "no_space"})
+    with pytest.raises(DriverError) as told:
+        await fake.create(spec, None)
+    assert told.value.code == "no_space"
+    assert len(await fake.create(spec, None)) == 1
     with pytest.raises(DriverError) as caught:
         await FakeBlock(total_bytes=image.size, low_disk_bytes=1).fetch(image, ticket, silent)
     assert caught.value.code == "no_space"
@@ -218,7 +158,7 @@ async def test_fake_fails_as_told_and_recovers(source: Path) -> None:
 
 async def test_fake_delay_is_shared_and_can_be_cancelled(source: Path) -> None:
     image, ticket = describe(source)
-    fake = FakeBlock(delays={"fetch": 0.05})
+    fake = FakeBlock(script=FakeScript(delays={"fetch": 0.05}))
     callers = [asyncio.create_task(fake.fetch(image, ticket, silent)) for _ in range(20)]
     await asyncio.sleep(0)
     callers[0].cancel()
@@ -236,349 +176,3 @@ async def test_fake_disks_outlive_the_process(place: Path) -> None:
     await again.start()
     assert await again.list() == (spec.server_id,)
     assert [disk.role for disk in await again.disks(spec.server_id)] == ["swap", "config"]
-
-
-# Files: the disks
-
-
-async def test_overlay_stands_on_the_cache_and_survives_moving_house(
-    files: FileBlock, place: Path, source: Path
-) -> None:
-    image, ticket = describe(source)
-    await files.fetch(image, ticket, silent)
-    spec = guest(image, root_gb=1, ephemeral_gb=1, swap_mb=8)
-    root, ephemeral, swap, config = await files.create(spec, b"drive")
-    for disk in (root, ephemeral, swap, config):
-        assert stat.S_IMODE(disk.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(root.path.parent.stat().st_mode) == 0o711
-    with ephemeral.path.open("rb") as file:
-        assert b"ephemeral0" in file.read(2048)
-    assert swap.path.read_bytes()[4086:4096] == b"SWAPSPACE2"
-    assert ephemeral.path.stat().st_blocks * 512 < 100 * MIB
-    (place / "block").rename(place / "moved")
-    moved = place / "moved" / root.path.relative_to(place / "block")
-    qemu_img("convert", "-O", "raw", moved, place / "flat")
-    assert (place / "flat").stat().st_size == 1 << 30
-    with (place / "flat").open("rb") as flat:
-        assert flat.read(3 * MIB + 17) == source.read_bytes()
-
-
-async def test_existing_root_is_never_overwritten_and_config_drive_follows(files: FileBlock, source: Path) -> None:
-    image, ticket = describe(source)
-    await files.fetch(image, ticket, silent)
-    spec = guest(image, root_gb=1)
-    root, config = await files.create(spec, b"one")
-    root.path.write_bytes(b"a guest's work")
-    assert len(await files.create(spec, b"two")) == 2
-    assert root.path.read_bytes() == b"a guest's work"
-    assert config.path.read_bytes() == b"two"
-    await files.create(spec, None)
-    assert config.path.read_bytes() == b"two"
-
-
-async def test_server_id_cannot_lead_elsewhere(files: FileBlock) -> None:
-    for bad in ("", "..", "../cache", "a/b", str(uuid.uuid4()).upper() + "x"):
-        with pytest.raises(DriverError):
-            await files.remove(bad)
-
-
-async def test_start_removes_what_a_crash_left(place: Path, ticker: Ticker, source: Path) -> None:
-    files = file_block(place, ticker)
-    await files.start()
-    image, ticket = describe(source)
-    await files.fetch(image, ticket, silent)
-    spec = guest(image, swap_mb=1)
-    await files.create(spec, None)
-    whole = tree(place / "block")
-    bare = place / "block/disks" / str(uuid.uuid4())
-    bare.mkdir()
-    (bare / "image").write_text(image.sha512)
-    for left in (
-        "cache/.partial-0-abc",
-        f"cache/{'a' * 128}.json",
-        f"disks/{spec.server_id}/.partial-root",
-        "trash/x/root",
-    ):
-        (place / "block" / left).parent.mkdir(exist_ok=True)
-        (place / "block" / left).write_bytes(b"half")
-    again = file_block(place, ticker)
-    await again.start()
-    assert tree(place / "block") == whole
-    assert not bare.exists()
-    assert await again.cached(image)
-    assert [disk.role for disk in await again.disks(spec.server_id)] == ["root", "swap"]
-
-
-# Files: bringing images
-
-
-@asynccontextmanager
-async def serving(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[tuple[str, list[int]]]:
-    """A server that answers every request as told; the list grows with each one."""
-    asked: list[int] = []
-
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            asked.append(1)
-            await answer(writer)
-        except (OSError, asyncio.IncompleteReadError):
-            return  # the caller went away, as some tests want
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(meet, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/image", asked
-    finally:
-        server.close()
-
-
-def body(data: bytes, length: int, pause: float = 0.0) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
-        for offset in range(0, len(data), MIB):
-            writer.write(data[offset : offset + MIB])
-            await writer.drain()
-            await asyncio.sleep(pause)
-
-    return answer
-
-
-async def test_fifty_callers_one_read(files: FileBlock, source: Path) -> None:
-    image, ticket = describe(source)
-    async with serving(body(source.read_bytes(), image.size, 0.02)) as (url, asked):
-        ticket = msgspec.structs.replace(ticket, url=url)
-        await asyncio.gather(*(files.fetch(image, ticket, silent) for _ in range(50)))
-        await files.fetch(image, ticket, silent)
-    assert len(asked) == 1
-    assert await files.cached(image)
-
-
-async def test_the_last_one_to_leave_stops_the_transfer(files: FileBlock, place: Path, source: Path) -> None:
-    image, ticket = describe(source)
-    async with serving(body(source.read_bytes(), image.size, 0.2)) as (url, asked):
-        ticket = msgspec.structs.replace(ticket, url=url)
-        first, second = (asyncio.create_task(files.fetch(image, ticket, silent)) for _ in range(2))
-        while not any(path.stat().st_size for path in place.glob("block/cache/.partial-*")):
-            await asyncio.sleep(0.01)
-        first.cancel()
-        await asyncio.wait([first])
-        assert not second.done()
-        second.cancel()
-        await asyncio.wait([second])
-        assert tree(place / "block") == []
-        third, fourth = (asyncio.create_task(files.fetch(image, ticket, silent)) for _ in range(2))
-        await asyncio.sleep(0.05)
-        third.cancel()
-        await fourth
-    assert len(asked) == 2
-    assert await files.cached(image)
-
-
-@pytest.mark.parametrize(
-    ("sent", "announced", "code", "retryable"),
-    [
-        (2 * MIB, 3 * MIB, "image_unreachable", True),
-        (2 * MIB, 2 * MIB, "image_corrupt", False),
-        (4 * MIB, 4 * MIB, "image_corrupt", False),
-    ],
-    ids=["cut", "short", "long"],
-)
-async def test_transfer_of_another_length(
-    files: FileBlock, place: Path, sent: int, announced: int, code: str, retryable: bool
-) -> None:
-    (place / "source").write_bytes(b"x" * 3 * MIB)
-    image, ticket = describe(place / "source")
-    async with serving(body(b"x" * sent, announced)) as (url, _):
-        with pytest.raises(DriverError) as caught:
-            await files.fetch(image, msgspec.structs.replace(ticket, url=url), silent)
-    assert (caught.value.code, caught.value.retryable) == (code, retryable)
-    assert url not in caught.value.message + caught.value.detail
-    assert tree(place / "block") == []
-
-
-@pytest.mark.parametrize("status", [b"403 Forbidden", b"302 Found\r\nLocation: http://127.0.0.1:1/"])
-async def test_store_that_says_no(files: FileBlock, place: Path, source: Path, status: bytes) -> None:
-    image, ticket = describe(source)
-
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
-
-    async with serving(answer) as (url, _):
-        with pytest.raises(DriverError) as caught:
-            await files.fetch(image, msgspec.structs.replace(ticket, url=url), silent)
-    assert caught.value.code == "image_unreachable"
-    assert tree(place / "block") == []
-
-
-async def test_wrong_bytes_wrong_size_and_nothing_there(files: FileBlock, place: Path, source: Path) -> None:
-    image, ticket = describe(source)
-    good = source.read_bytes()
-    for bad, code in ((good[:-1] + b"?", "image_corrupt"), (good[:-1], "image_corrupt"), (None, "image_unreachable")):
-        source.unlink()
-        if bad is not None:
-            source.write_bytes(bad)
-        with pytest.raises(DriverError) as caught:
-            await files.fetch(image, ticket, silent)
-        assert caught.value.code == code
-    for url in ("ftp://127.0.0.1/x", (place / "block").as_uri(), "http://127.0.0.1:1/"):
-        with pytest.raises(DriverError):
-            await files.fetch(image, msgspec.structs.replace(ticket, url=url), silent)
-    assert tree(place / "block") == []
-    source.write_bytes(good)
-    await files.fetch(image, ticket, silent)
-
-
-def backed(place: Path) -> Path:
-    (place / "base").write_bytes(b"secret" * 20000)
-    qemu_img("create", "-f", "qcow2", "-F", "raw", "-b", place / "base", place / "bad")
-    return place / "bad"
-
-
-def with_data_file(place: Path) -> Path:
-    qemu_img("create", "-f", "qcow2", "-o", f"data_file={place / 'data'}", place / "bad", "8M")
-    return place / "bad"
-
-
-def vmdk(place: Path) -> Path:
-    qemu_img("create", "-f", "vmdk", place / "bad", "8M")
-    return place / "bad"
-
-
-def vmdk_descriptor(place: Path) -> Path:
-    text = '# Disk DescriptorFile\nversion=1\nCID=1\ncreateType="monolithicFlat"\nRW 2048 FLAT "/etc/shadow" 0\n'
-    (place / "bad").write_text(text + " " * 4096)
-    return place / "bad"
-
-
-def qcow2(place: Path) -> Path:
-    qemu_img("create", "-f", "qcow2", place / "bad", "8M")
-    return place / "bad"
-
-
-def broken_qcow2(place: Path) -> Path:
-    path = qcow2(place)
-    data = bytearray(path.read_bytes())
-    data[20:24] = b"\0\0\0\xff"
-    path.write_bytes(data)
-    return path
-
-
-def random_bytes(place: Path) -> Path:
-    (place / "bad").write_bytes(os.urandom(MIB))
-    return place / "bad"
-
-
-@pytest.mark.parametrize(
-    ("make", "claimed"),
-    [
-        (backed, "qcow2"),
-        (with_data_file, "qcow2"),
-        (broken_qcow2, "qcow2"),
-        (vmdk, "raw"),
-        (vmdk_descriptor, "raw"),
-        (vmdk, "vmdk"),
-        (qcow2, "raw"),
-        (random_bytes, "qcow2"),
-        (random_bytes, "iso"),
-    ],
-)
-async def test_content_that_is_not_what_it_says(
-    files: FileBlock, place: Path, make: Callable[[Path], Path], claimed: str
-) -> None:
-    image, ticket = describe(make(place), claimed)
-    with pytest.raises(DriverError) as caught:
-        await files.fetch(image, ticket, silent)
-    assert caught.value.code == "image_refused"
-    assert tree(place / "block") == []
-
-
-async def test_large_sparse_image_in_flat_memory(files: FileBlock, place: Path) -> None:
-    path = place / "sparse"
-    with path.open("wb") as file:
-        file.truncate(1 << 30)
-        file.seek(100 * MIB)
-        file.write(b"data")
-    digest = hashlib.sha512()
-    with path.open("rb") as file:
-        while chunk := file.read(MIB):
-            digest.update(chunk)
-    sha512 = digest.hexdigest()
-    image = ImageRef(image_id="i", name="i", sha512=sha512, size=1 << 30, disk_format="raw")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    await files.fetch(image, ImageTicket(url=path.as_uri(), sha512=sha512, size=1 << 30, disk_format="raw"), silent)
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown_kib < 64 * 1024
-    assert (place / "block/cache" / sha512).stat().st_blocks * 512 < 8 * MIB
-
-
-async def test_watermark_is_kept(place: Path, ticker: Ticker, source: Path) -> None:
-    free = os.statvfs(place)
-    files = file_block(place, ticker, low_disk_bytes=free.f_bavail * free.f_frsize + (1 << 40))
-    await files.start()
-    image, ticket = describe(source)
-    for attempt in (files.fetch(image, ticket, silent), files.create(guest(None, swap_mb=1), b"drive")):
-        with pytest.raises(DriverError) as caught:
-            await attempt
-        assert (caught.value.code, caught.value.retryable) == ("no_space", True)
-    assert tree(place / "block") == []
-    assert await files.list() == ()
-
-
-@pytest.fixture
-def small_disk(place: Path) -> Iterator[Path]:
-    (place / "block").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "tmpfs", place / "block"], check=True)
-    try:
-        yield place / "block"
-    finally:
-        subprocess.run(["umount", place / "block"], check=True)
-
-
-@pytest.mark.vm
-async def test_disk_fills_up_while_bytes_arrive(small_disk: Path, place: Path, ticker: Ticker) -> None:
-    (place / "source").write_bytes(os.urandom(3 * MIB))
-    image, ticket = describe(place / "source")
-    files = file_block(place, ticker)
-    await files.start()
-
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % image.size)
-        writer.write((place / "source").read_bytes()[:MIB])
-        await writer.drain()
-        while not any(path.stat().st_size >= MIB for path in small_disk.glob("cache/.partial-*")):
-            await asyncio.sleep(0.01)
-        (small_disk / "other").write_bytes(b"x" * 2 * MIB)
-        writer.write((place / "source").read_bytes()[MIB:])
-
-    async with serving(answer) as (url, _):
-        with pytest.raises(DriverError) as caught:
-            await files.fetch(image, msgspec.structs.replace(ticket, url=url), silent)
-    assert caught.value.code == "no_space"
-    assert tree(small_disk) == ["other"]
-    (small_disk / "other").unlink()
-    await files.fetch(image, ticket, silent)
-    with pytest.raises(DriverError) as full:
-        await files.create(guest(image), os.urandom(2 * MIB))
-    assert full.value.code == "no_space"
-
-
-@pytest.mark.vm
-async def test_hypervisor_s_user_can_read_the_chain(place: Path, source: Path) -> None:
-    import grp
-    import pwd
-
-    account = pwd.getpwnam("libvirt-qemu")
-    files = FileBlock(place / "block", 0, run_as=NOBODY, group=grp.getgrgid(account.pw_gid).gr_gid)
-    await files.start()
-    qcow = qcow2(place)
-    image, ticket = describe(qcow, "qcow2", 8 * MIB)
-    await files.fetch(image, ticket, silent)
-    root = (await files.create(guest(image, root_gb=1), None))[0].path
-    os.chown(root, account.pw_uid, account.pw_gid)
-    become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    subprocess.run([*become, "qemu-img", "check", root], check=True, capture_output=True)
-    assert subprocess.run([*become, "ls", place / "block/disks"], capture_output=True).returncode != 0
-    stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    assert subprocess.run([*stranger, "cat", place / "block/cache" / image.sha512], capture_output=True).returncode != 0

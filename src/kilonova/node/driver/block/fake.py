@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from kilonova.kit.clock import SECOND, Clock, SystemClock
 from kilonova.node.driver.block.flight import SingleFlight
 from kilonova.node.driver.block.port import Progress, Space
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.virt.fake import FakeScript
 from kilonova.node.driver.virt.port import DiskDevice
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket
@@ -29,9 +28,10 @@ class _Disks(msgspec.Struct):
 class FakeBlock:
     """The block port in memory.
 
-    `total_bytes` is the simulated disk, of which `low_disk_bytes` stay free and images take their size. `delays` gives
-    seconds per method name; `failures` gives the DriverError that a method raises each time. With `state_dir` the
-    guests' disks outlive the process: a small file each, read by `start`.
+    `total_bytes` is the simulated disk, of which `low_disk_bytes` stay free and images take their size. `script` says
+    how the host misbehaves, by method name of this port. `GuestSpec.fake` scripts `create` for one guest:
+    `delay.create` in seconds, `fail.create` how many calls fail (or `always`), `fail.create.code` with what. With
+    `state_dir` the guests' disks outlive the process: a small file each, read by `start`.
     """
 
     def __init__(
@@ -39,36 +39,36 @@ class FakeBlock:
         *,
         total_bytes: int = 4096 * GIB,
         low_disk_bytes: int = GIB,
-        delays: Mapping[str, float] | None = None,
-        failures: Mapping[str, DriverError] | None = None,
+        script: FakeScript | None = None,
         state_dir: Path | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
-        self.delays = dict(delays or {})
-        self.failures = dict(failures or {})
+        self.script = script or FakeScript()
         self.calls: Counter[str] = Counter()
-        self._once: dict[str, list[DriverError]] = {}
         self._total = total_bytes
         self._low_disk = low_disk_bytes
         self._state_dir = state_dir
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._images: dict[str, ImageRef] = {}
-        self._used_at: dict[str, float] = {}
+        self._used_at: dict[str, int] = {}
         self._disks: dict[str, _Disks] = {}
+        self._failed: Counter[str] = Counter()
         self._flights = SingleFlight()
-
-    def fail(self, method: str, error: DriverError, times: int = 1) -> None:
-        """Let the next `times` calls of a method fail."""
-        self._once.setdefault(method, []).extend([error] * times)
 
     async def _play(self, method: str) -> None:
         self.calls[method] += 1
-        if delay := self.delays.get(method, 0.0):
-            await asyncio.sleep(delay)
-        if once := self._once.get(method):
-            raise once.pop()
-        if error := self.failures.get(method):
-            raise error
+        if delay := self.script.delays.get(method):
+            await self._clock.sleep(delay)
+        self.script.check(method)
+
+    async def _play_guest(self, spec: GuestSpec) -> None:
+        if delay := spec.fake.get("delay.create"):
+            await self._clock.sleep(float(delay))
+        if times := spec.fake.get("fail.create"):
+            self._failed[spec.server_id] += 1
+            if times == "always" or self._failed[spec.server_id] <= int(times):
+                code = spec.fake.get("fail.create.code", "driver")
+                raise DriverError(code, "The simulated guest was told to fail create.", retryable=code == "driver")
 
     async def start(self) -> None:
         """See the port."""
@@ -106,7 +106,7 @@ class FakeBlock:
             await self._flights.join(image.sha512, lambda report: self._bring(image, report), progress)
         else:
             progress(image.size, image.size)
-        self._used_at[image.sha512] = self._clock()
+        self._used_at[image.sha512] = self._clock.now()
 
     async def _bring(self, image: ImageRef, progress: Progress) -> None:
         if self._free() - image.size < self._low_disk:
@@ -118,6 +118,8 @@ class FakeBlock:
     async def create(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
         """See the port. Raises DriverError `disk_too_small` and `image_missing` as the file driver does."""
         await self._play("create")
+        if spec.fake:
+            await self._play_guest(spec)
         old = self._disks.get(spec.server_id, _Disks())
         if spec.image is not None and "root" not in old.roles:
             if not self._holds(spec.image):
@@ -166,8 +168,9 @@ class FakeBlock:
         """See the port."""
         await self._play("remove")
         disks = self._disks.pop(server_id, None)
+        del self._failed[server_id]
         if disks is not None and disks.image in self._images:
-            self._used_at[disks.image] = self._clock()
+            self._used_at[disks.image] = self._clock.now()
         if self._state_dir is not None:
             (self._state_dir / f"{server_id}.disks").unlink(missing_ok=True)
 
@@ -180,8 +183,8 @@ class FakeBlock:
         """See the port."""
         await self._play("evict")
         needed = keep | {disks.image for disks in self._disks.values()}
-        limit = self._clock() - older_than
-        gone = tuple(sha for sha in sorted(self._images) if sha not in needed and self._used_at.get(sha, 0.0) <= limit)
+        limit = self._clock.now() - int(older_than * SECOND)
+        gone = tuple(sha for sha in sorted(self._images) if sha not in needed and self._used_at.get(sha, 0) <= limit)
         for sha512 in gone:
             del self._images[sha512]
             self._used_at.pop(sha512, None)

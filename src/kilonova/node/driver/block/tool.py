@@ -54,7 +54,7 @@ async def run(command: Sequence[str], limit: Limit, account: Account | None = No
         raise DriverError("driver", "util-linux is not installed on the host", detail=str(error)) from error
     try:
         async with asyncio.timeout(limit.wall):
-            out, err = await asyncio.gather(_take(process.stdout), _take(process.stderr))
+            out, err = await asyncio.gather(_take(process, process.stdout), _take(process, process.stderr))
             await process.wait()
     except TimeoutError as error:
         raise DriverError("driver", f"{command[0]} did not end in time", retryable=True) from error
@@ -67,13 +67,14 @@ async def run(command: Sequence[str], limit: Limit, account: Account | None = No
     raise DriverError("driver", f"{command[0]} failed", detail=f"exit {process.returncode}: {_text(err)}")
 
 
-async def _take(stream: asyncio.StreamReader | None) -> bytes:
-    """Everything that a stream says, unless it says too much."""
+async def _take(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None) -> bytes:
+    """Everything that a stream says; who says too much is killed."""
     data = bytearray()
     while stream is not None and (chunk := await stream.read(1 << 16)):
-        data += chunk
-        if len(data) > OUTPUT_LIMIT:
-            raise DriverError("driver", "a program on the host wrote too much")
+        if len(data) + len(chunk) <= OUTPUT_LIMIT:
+            data += chunk
+        elif process.returncode is None:
+            process.kill()
     return bytes(data)
 
 
@@ -81,7 +82,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Nothing of ours runs on after the call that started it."""
     if process.returncode is None:
         process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 def _text(err: bytes) -> str:
