@@ -25,6 +25,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _REQUEST_ID: Final = re.compile(r"^req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 _BODILESS: Final = frozenset({204, 304})
+_BROKEN: Final = "An unexpected error prevented the server from answering."
+_Headers = list[tuple[bytes, bytes]]
 
 
 class _Site:
@@ -82,8 +84,11 @@ class App:
             else:
                 request.service = site.service
                 response = await self._answer(site, request, segments, failure)
-            self._finish_headers(request, response)
-            sent = await _send(request, response, receive, send)
+            headers = self._headers(request, response)
+            if headers is None:
+                response = _plain_fault(Failure(_BROKEN), request)
+                headers = self._headers(request, response) or []
+            sent = await _send(request, response, headers, receive, send)
             self._record(request, response.status, sent, time.perf_counter() - start)
         finally:
             request_id.reset(marker)
@@ -119,17 +124,22 @@ class App:
             return response
         except Exception:
             self._log.exception("broke", method=request.method, path=request.path)
-            return site.service.fault(Failure("An unexpected error prevented the server from answering."), request)
+            return site.service.fault(Failure(_BROKEN), request)
 
-    def _finish_headers(self, request: Request, response: Response) -> None:
-        headers = list(response.headers)
+    def _headers(self, request: Request, response: Response) -> _Headers | None:
+        """What goes over the wire; None when a value cannot (a line break would smuggle in another header)."""
+        headers = [*response.headers]
         service = request.service
         if service is not None:
             headers.extend((name, request.request_id) for name in service.request_id_headers)
             if service.versioning is not None:
                 version = request.version if request.version != (0, 0) else service.versioning.minimum
                 headers.extend(service.versioning.headers(version))
-        response.headers = headers
+        try:
+            return [(name.lower().encode("latin-1"), _header_value(value)) for name, value in headers]
+        except ValueError:
+            self._log.exception("broke", method=request.method, path=request.path)
+            return None
 
     def _record(self, request: Request, status: int, sent: int, seconds: float) -> None:
         service, route, caller = request.service, request.route, request.caller
@@ -249,10 +259,9 @@ def _choose_action(routes: list[Route], document: Any) -> Route:
     raise Invalid(f"There is no such action: {name[:64]}")
 
 
-async def _send(request: Request, response: Response, receive: body.Receive, send: Send) -> int:
+async def _send(request: Request, response: Response, headers: _Headers, receive: body.Receive, send: Send) -> int:
     """Send it and return the bytes of body that went out."""
     content = response.body
-    headers = [(name.lower().encode("latin-1"), _header_value(value)) for name, value in response.headers]
     if isinstance(content, bytes):
         if response.status not in _BODILESS:
             headers.append((b"content-length", b"%d" % len(content)))
