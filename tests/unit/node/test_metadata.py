@@ -179,6 +179,7 @@ async def test_one_address_cannot_take_all_connections(cloud: Cloud) -> None:
 
 
 async def test_patience_ends_with_who_trickles_and_with_who_takes_nothing(cloud: Cloud) -> None:
+    await cloud.server.close()
     cloud.server = MetadataServer(cloud.find, patience=0.3)
     cloud.guests["b", "127.0.0.1"] = msgspec.structs.replace(
         guest("two"), document=msgspec.structs.replace(guest("two").document, user_data="aGk=" * 50_000)
@@ -204,7 +205,6 @@ async def test_patience_ends_with_who_trickles_and_with_who_takes_nothing(cloud:
         raise ConnectionError
     assert taken < 90 * 150_000
     deaf.close()
-    await cloud.server.close()
 
 
 async def test_failure_inside_says_nothing_outside(
