@@ -1,0 +1,1 @@
+"""Flavors: the sizes in which servers come."""
