@@ -19,9 +19,13 @@ import pytest
 from stand_in import WAIT, StandIn, arp_request, ethernet, ipv4_udp, run, snapshot
 
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.net import nft
 from kilonova.node.driver.net.fake import FakeNet
+from kilonova.node.driver.net.forwarding import IPV4, Forwarding
 from kilonova.node.driver.net.linux import LinuxNet
+from kilonova.node.driver.net.name import Naming
 from kilonova.node.driver.net.port import NetDriver
+from kilonova.node.driver.net.ruleset import Ruleset
 from kilonova.wire.network import (
     AddressPair,
     AddressSetDoc,
@@ -343,6 +347,18 @@ async def test_no_port_speaks_with_anothers_address(linux: LinuxNet, stand_in: C
         for frame in (honest, lie, wrong_mac):
             a.raw(frame)
         assert (saw(honest[14:]), saw(lie[14:]), saw(wrong_mac[14:])) == (True, False, False)
+
+    def advertise(target: str) -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+            body = b"\x88\0\0\0\x20\0\0\0" + socket.inet_pton(socket.AF_INET6, target)
+            sender.sendto(body, ("fd99::6", 0))
+
+    with b.watching() as saw:
+        for target in ("fd99::5", "fd99::1"):
+            a.inside(lambda target=target: advertise(target))
+        own, stolen = (b"\x20\0\0\0" + socket.inet_pton(socket.AF_INET6, text) for text in ("fd99::5", "fd99::1"))
+        assert (saw(own), saw(stolen)) == (True, False)
     a.ip("addr", "add", "fd99::77/64", "dev", "eth0", "nodad")
     a.ip("addr", "del", "fd99::5/64", "dev", "eth0")
     assert not a.pings("fd99::6")
@@ -516,6 +532,30 @@ async def test_guests_do_not_reach_the_host(linux: LinuxNet, stand_in: Callable[
 
 
 @real
+def test_forwarding_goes_back_when_the_last_cloud_leaves(tmp_path: Path, stand_in: Callable[[], StandIn]) -> None:
+    switches, file = Forwarding(tmp_path / "run" / "forwarding"), Path("/proc/sys/net", IPV4)
+    tables = Ruleset(Naming(CLOUD)), Ruleset(Naming(OTHER_CLOUD))
+
+    def play() -> list[str]:
+        file.write_text("0")
+        for table in tables:
+            nft.apply(table.foundation())
+            switches.ensure(IPV4)
+        seen = [file.read_text()]
+        for cloud, table in zip((CLOUD, OTHER_CLOUD), tables, strict=True):
+            switches.release(f"kn_{cloud}")
+            nft.apply(table.nothing())
+            seen.append(file.read_text())
+        file.write_text("1")
+        switches.ensure(IPV4)
+        switches.release(f"kn_{CLOUD}")
+        return [*seen, file.read_text()]
+
+    # Switches and tables are a namespace's own, so the host's are left alone.
+    assert "".join(stand_in().inside(play)).split() == ["1", "1", "0", "1"]
+
+
+@real
 async def test_two_routed_networks_speak_ipv6_by_their_router(linux: LinuxNet, stand_in: Callable[[], StandIn]) -> None:
     one = private()
     six = msgspec.structs.replace(one.subnets[1], cidr="fd98::/64", gateway="fd98::1", dhcp_address="fd98::2")
@@ -561,6 +601,14 @@ async def test_the_same_subnet_in_two_networks_and_two_clouds(
             servers.append((a, connection))
             if len(servers) == 6:
                 break
+        closed = private()
+        await linux.apply_network(closed)
+        client, server = port(closed, 5), port(closed, 6)
+        a = stand_in().plug(await linux.apply_port(client), client)
+        b = stand_in().plug(await linux.apply_port(server), server)
+        with b.listen(22), pytest.raises(OSError):
+            # Conntrack knows these very addresses and ports, but of another network.
+            a.inside(lambda: socket.create_connection(("10.99.0.6", 22), WAIT, ("10.99.0.5", 4444)))
         for (_, listener), (_, connection) in zip(servers[:3], servers[3:], strict=True):
             accepted, _ = listener.accept()
             connection.sendall(b"x")

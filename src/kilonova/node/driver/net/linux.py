@@ -160,13 +160,22 @@ class LinuxNet:
         if os.geteuid() != 0:
             raise DriverError("driver", "networks need root: run as root, or with --driver fake")
         for tool in ("nft", "dnsmasq"):
-            if shutil.which(tool, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin") is None:
+            if shutil.which(tool) is None:
                 raise DriverError("driver", f"{tool} is not installed: apt-get install nftables dnsmasq-base")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._open_folder()
         nft.apply(self._ruleset.foundation())
         self._bridges = self._plant.bridges()
         self._devices = self._port_devices()
         self._applied = {}
+
+    def _open_folder(self) -> None:
+        for place in (self._folder.parent, self._folder):
+            if not place.exists():
+                place.mkdir(parents=True)
+                place.chmod(0o755)
+        for place in (self._folder, *self._folder.parents):
+            if not place.stat().st_mode & 0o001:
+                raise DriverError("driver", f"dnsmasq, which is not root, must get through {place}: chmod o+x {place}")
 
     def _apply_network(self, doc: NetworkDoc) -> None:
         key = f"network {check_id(doc.network_id)}"
