@@ -71,31 +71,30 @@ def _four(tag: str, subnet: SubnetDoc) -> Iterator[str]:
     # Whoever understands option 121 ignores option 3 (RFC 3442), so the default route stands in both.
     if subnet.gateway and not any(destination == ANYWHERE for destination, _ in routes):
         routes.append((ANYWHERE, subnet.gateway))
-    text = ",".join(f"{ipaddress.IPv4Network(to)},{ipaddress.IPv4Address(via)}" for to, via in routes)
+    text = ",".join(f"{ipaddress.IPv4Network(to)},{_plain(via, 4)}" for to, via in routes)
     yield f"dhcp-option=tag:{tag},option:classless-static-route,{text}"
     yield f"dhcp-option=tag:{tag},249,{text}"
     # An empty option keeps dnsmasq from naming itself.
-    yield f"dhcp-option=tag:{tag},option:router" + (
-        f",{ipaddress.IPv4Address(subnet.gateway)}" if subnet.gateway else ""
-    )
-    servers = [str(ipaddress.IPv4Address(server)) for server in subnet.dns_servers] or [str(subnet.dhcp_address)]
+    yield f"dhcp-option=tag:{tag},option:router" + (f",{_plain(subnet.gateway, 4)}" if subnet.gateway else "")
+    servers = [_plain(server, 4) for server in subnet.dns_servers] or [str(subnet.dhcp_address)]
     yield f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers)}"
 
 
 def _six(tag: str, subnet: SubnetDoc) -> Iterator[str]:
     network = ipaddress.IPv6Network(subnet.cidr)
+    _plain(str(network.network_address), 6)
     mode = {"slaac": "ra-only", "dhcpv6-stateless": "ra-stateless"}.get(subnet.ipv6_mode, "static")
     lease = f",{LEASE_SECONDS}"
     yield f"dhcp-range=set:{tag},{network.network_address},{mode},{network.prefixlen}{lease}"
-    servers = [str(ipaddress.IPv6Address(server)) for server in subnet.dns_servers] or [str(subnet.dhcp_address)]
+    servers = [_plain(server, 6) for server in subnet.dns_servers] or [_plain(str(subnet.dhcp_address), 6)]
     yield f"dhcp-option=tag:{tag},option6:dns-server,{','.join(f'[{server}]' for server in servers)}"
 
 
 def host_entry(doc: PortDoc) -> str:
     """A port's line for DHCP: DHCP gives a NIC its first IPv4 address and all its IPv6 ones. Empty without address."""
-    addresses = [ipaddress.ip_address(fixed.address) for fixed in doc.fixed_ips]
-    four = [str(address) for address in addresses if address.version == 4][:1]
-    six = [f"[{address}]" for address in addresses if address.version == 6]
+    addresses = [fixed.address for fixed in doc.fixed_ips]
+    four = [_plain(address, 4) for address in addresses if ":" not in address][:1]
+    six = [f"[{_plain(address, 6)}]" for address in addresses if ":" in address]
     if not MAC.match(doc.mac):
         raise DriverError("driver", "a port's MAC address is not one", detail=repr(doc.mac))
     name = [doc.hostname] if HOSTNAME.match(doc.hostname) else []
@@ -106,7 +105,16 @@ def name_entry(doc: PortDoc) -> str:
     """A port's lines for the resolver, as in hosts(5)."""
     if not HOSTNAME.match(doc.hostname):
         return ""
-    return "".join(f"{ipaddress.ip_address(fixed.address)} {doc.hostname}\n" for fixed in doc.fixed_ips)
+    addresses = [_plain(fixed.address, 6 if ":" in fixed.address else 4) for fixed in doc.fixed_ips]
+    return "".join(f"{address} {doc.hostname}\n" for address in addresses)
+
+
+def _plain(text: str, version: int) -> str:
+    # An IPv6 address may carry a zone (RFC 4007) of any characters, a line end among them.
+    address = ipaddress.ip_address(text)
+    if address.version != version or "%" in text:
+        raise ValueError(f"not a plain IPv{version} address: {text!r}")
+    return str(address)
 
 
 class Dnsmasq:
