@@ -11,16 +11,17 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pytest
 
 from kilonova.guestimage.build import build
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.virt import domain_xml
 from kilonova.node.driver.virt.daemons import ensure_daemons, stop_daemons
 from kilonova.node.driver.virt.fake import FakeVirt
 from kilonova.node.driver.virt.libvirt import LibvirtVirt
-from kilonova.node.driver.virt.port import DiskDevice, GuestState, PowerEvent, VirtDriver
+from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent, VirtDriver
 from kilonova.wire.guest import GuestSpec
 
 CLOUD, OTHER_CLOUD = "bbbb01", "bbbb02"
@@ -348,3 +349,112 @@ async def test_domains_of_others_are_neither_seen_nor_touched(real_place: Path) 
         await driver.close()
         await other.close()
         clean_world()
+
+
+class Relay:
+    """libvirtd's socket at another place, which can go away and come back as when libvirtd is restarted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def open(self) -> None:
+        self.server = await asyncio.start_unix_server(self.accept, self.path)
+
+    async def cut(self) -> None:
+        self.server.close()
+        self.path.unlink()
+        for writer in self.writers:
+            writer.close()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection("/run/libvirt/libvirt-sock")
+        self.writers += [writer, up_writer]
+        for source, sink in ((reader, up_writer), (up_reader, writer)):
+            self.tasks.add(asyncio.create_task(self.pump(source, sink)))
+
+    async def pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+
+
+@pytest.mark.vm
+async def test_when_libvirtd_goes_away_calls_fail_and_when_it_is_back_all_is_as_before(real_place: Path) -> None:
+    rig, relay = LibvirtRig(real_place, real_place / "guest.qcow2"), Relay(real_place / "relay.sock")
+    await relay.open()
+    driver = LibvirtVirt(CLOUD, real_place / "state", "tcg", uri=f"qemu+unix:///system?socket={relay.path}")
+    await driver.start()
+    events: list[PowerEvent] = []
+    reader = asyncio.create_task(collect(driver, events))
+    spec = guest()
+    sid = spec.server_id
+    try:
+        await driver.define(spec, rig.disks(sid), ())
+        await driver.power_on(sid)
+        before = await state(driver, sid)
+        await relay.cut()
+        with pytest.raises(DriverError) as refused:
+            await driver.get(sid)
+        assert (refused.value.code, refused.value.retryable) == ("unavailable", True)
+        await relay.open()
+
+        async def answers() -> bool:
+            try:
+                return await driver.get(sid) == before
+            except DriverError:
+                return False
+
+        await until(answers, 15)
+        events.clear()
+        rig.pull_plug(driver, sid)
+
+        async def told() -> bool:
+            return [event.cause for event in events] == ["destroyed"]
+
+        await until(told, 10)
+    finally:
+        await driver.close()
+        await relay.cut()
+        await asyncio.wait_for(reader, 5)
+        clean_world()
+
+
+@pytest.mark.vm
+async def test_a_missing_libvirtd_is_an_error_that_says_so(real_place: Path) -> None:
+    driver = LibvirtVirt(CLOUD, real_place / "state", "tcg", uri="qemu+unix:///system?socket=/no/such/socket")
+    with pytest.raises(DriverError, match="is libvirtd running") as refused:
+        await driver.start()
+    assert refused.value.code == "unavailable"
+    await driver.close()
+
+
+@pytest.mark.vm
+async def test_a_reboot_that_a_dead_daemon_left_half_done_does_not_revive_guests_later(real_place: Path) -> None:
+    rig = LibvirtRig(real_place, real_place / "guest.qcow2")
+    driver, spec = rig.make(), guest()
+    await driver.start()
+    await driver.define(spec, rig.disks(spec.server_id), ())
+    await driver.power_on(spec.server_id)
+    await driver.close()
+    virsh("set-lifecycle-action", domain(spec.server_id), "poweroff", "restart", "--live")
+    successor = rig.make()
+    await successor.start()
+    await successor.close()
+    text = virsh("dumpxml", domain(spec.server_id))
+    clean_world()
+    assert "<on_poweroff>destroy</on_poweroff>" in text
+
+
+@pytest.mark.vm
+def test_libvirts_own_schema_accepts_a_whole_guest(real_place: Path) -> None:
+    spec = guest()
+    roles: tuple[Literal["root", "ephemeral", "swap", "config"], ...] = ("root", "ephemeral", "swap", "config")
+    disks = tuple(DiskDevice(role, real_place / role, "raw") for role in roles)
+    nic = NicDevice("port", "fa:16:3e:00:00:01", "kbbbb01-b", "kbbbb01-t", 1450)
+    text = domain_xml.build(domain_xml.Host(CLOUD, "tcg", real_place, "1"), spec, disks, (nic,))
+    (real_place / "whole.xml").write_text(text)
+    virsh("define", "--validate", str(real_place / "whole.xml"))
+    clean_world()

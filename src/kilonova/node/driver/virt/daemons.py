@@ -33,7 +33,8 @@ _SOCKETS = {
     "virtlogd": (Path("/run/libvirt/virtlogd-sock"),),
     "libvirtd": (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock")),
 }
-_GUEST_FILES = (("/run/libvirt", "*/*.pid"), ("/etc/libvirt/qemu", "*.xml"), ("/etc/libvirt/lxc", "*.xml"))
+# Running and defined guests, by libvirt's own files: this also answers when libvirtd does not.
+_GUEST_FILES = ("/run/libvirt/qemu", "/run/libvirt/lxc", "/etc/libvirt/qemu", "/etc/libvirt/lxc")
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _DEADLINE = 20.0
 _POLL = 0.05
@@ -225,7 +226,9 @@ async def _stop(name: str, started: _Started) -> bool:
 
 
 def _guests_exist() -> bool:
-    return any(next(Path(place).glob(pattern), None) is not None for place, pattern in _GUEST_FILES)
+    files = (file for place in _GUEST_FILES for file in Path(place).glob("*") if file.suffix in (".pid", ".xml"))
+    # libvirtd's drivers have pid files beside their guests'.
+    return any(file.name != "driver.pid" for file in files)
 
 
 def _open_kvm() -> tuple[int, int] | None:

@@ -49,19 +49,16 @@ class FakeJournal:
         self._encoder = msgspec.json.Encoder()
 
     def open(self) -> None:
-        """Read what an earlier run left. A torn last line (the machine was full) is ignored."""
+        """Read what an earlier run left. A torn last line (the machine was full) is ignored. Raises DriverError."""
         if self._path is None or self._file >= 0:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._path.exists():
-            decoder = msgspec.json.Decoder(_Line)
-            for text in self._path.read_bytes().splitlines():
-                try:
-                    line = decoder.decode(text)
-                except msgspec.DecodeError:
-                    continue
-                self._replay(line)
-        self._compact(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._path.exists():
+                self._read(self._path)
+            self._compact(self._path)
+        except OSError as error:
+            raise DriverError("driver", f"Cannot use {self._path.parent}.", detail=str(error)) from error
 
     def close(self) -> None:
         if self._file >= 0:
@@ -76,6 +73,15 @@ class FakeJournal:
     def forget(self, server_id: str) -> None:
         if self.guests.pop(server_id, None) is not None:
             self._write(_Line(starts=self.starts, gone=server_id))
+
+    def _read(self, path: Path) -> None:
+        decoder = msgspec.json.Decoder(_Line)
+        for text in path.read_bytes().splitlines():
+            try:
+                line = decoder.decode(text)
+            except msgspec.DecodeError:
+                continue
+            self._replay(line)
 
     def _replay(self, line: _Line) -> None:
         self.starts = max(self.starts, line.starts)
