@@ -1,0 +1,61 @@
+"""The network service: its commands by resource, and what boots and nodes need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.group_service import GroupService
+from kilonova.cloud.network.network_service import NetworkService
+from kilonova.cloud.network.port_service import PortService
+from kilonova.cloud.network.router_service import RouterService
+from kilonova.cloud.network.subnet_service import SubnetService
+from kilonova.cloud.quota import store as quota
+from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.kit.db import Tx
+
+RESOURCES: Final = (
+    "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule",
+)  # fmt: skip
+"""What is limited here."""
+
+
+class LimitService:
+    """Limits of projects on networks."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    async def get(self, project_id: str) -> dict[str, Use]:
+        """Limit and use of every resource."""
+        return await self._ground.db.read(lambda tx: quota.uses(tx, project_id, RESOURCES))
+
+    async def set(self, project_id: str, limits: Mapping[str, int]) -> dict[str, Use]:
+        """Set limits (-1: none); they may lie below the present use."""
+
+        def work(tx: Tx) -> dict[str, Use]:
+            for resource in RESOURCES:
+                if resource in limits:
+                    quota.set_limit(tx, project_id, resource, limits[resource])
+            return quota.uses(tx, project_id, RESOURCES)
+
+        return await self._ground.db.write(work)
+
+    def defaults(self) -> dict[str, int]:
+        """The limits of a project that has none of its own."""
+        return {resource: DEFAULTS[resource] for resource in RESOURCES}
+
+
+class NetworkServices:
+    """Everything of this noun that others call; one object to hand around."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.networks = NetworkService(ground)
+        self.subnets = SubnetService(ground)
+        self.ports = PortService(ground)
+        self.routers = RouterService(ground)
+        self.groups = GroupService(ground)
+        self.limits = LimitService(ground)
+        self.allocation = Allocation(ground)
