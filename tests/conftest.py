@@ -1,0 +1,163 @@
+"""Databases for every suite: SQLite, and a private PostgreSQL that lives as long as the test session."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import create_engine
+
+import kilonova.cloud
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import Database, metadata, open_database
+
+DATABASE = "kilonova_test"
+EMPTY = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+SET session_replication_role = replica;
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('DELETE FROM %I', name);
+  END LOOP;
+END $$
+"""
+CHEAP = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "shared_buffers": "32MB",
+    "deadlock_timeout": "50ms",
+    "max_connections": "200",
+}
+
+
+class Postgresql:
+    """A cluster in a directory of its own, run by an unprivileged user, gone with the session (or its sudden death)."""
+
+    def __init__(self) -> None:
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not binaries:
+            pytest.fail("PostgreSQL is not installed: apt-get install postgresql (or pytest -m 'not postgresql')")
+        self._bin = binaries[-1].parent
+        self._dir = Path(tempfile.mkdtemp(prefix="kilonova-postgresql-"))
+        self._as: list[str] = []
+        if os.geteuid() == 0:
+            shutil.chown(self._dir, "postgres", "postgres")
+            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        self._made = False
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._run("initdb", "-D", str(self._dir / "data"), "-U", "kilonova", "-A", "trust", "--no-sync", "-E", "UTF8")
+        options = [f"-c{k}={v}" for k, v in {**CHEAP, "port": self._port, "listen_addresses": "127.0.0.1"}.items()]
+        command = [str(self._bin / "postgres"), "-D", str(self._dir / "data"), "-k", str(self._dir), *options]
+        prefix = [*(self._as or ["setpriv"]), "--pdeathsig=INT"]
+        self._server = subprocess.Popen([*prefix, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port), until=200)
+
+    def url(self, name: str) -> str:
+        return f"postgresql://kilonova@127.0.0.1:{self._port}/{name}"
+
+    async def fresh(self) -> str:
+        """The address of the tests' database, with all tables and nothing in them.
+
+        Emptying it costs a hundredth of copying a template. A test that leaves other tables behind spoils it.
+        """
+        if not self._made:
+            await self._do("postgres", f"CREATE DATABASE {DATABASE}")
+            db = await open_database(self.url(DATABASE), SystemClock())
+            await db.write(lambda tx: metadata.create_all(tx.connection))
+            await db.close()
+            self._made = True
+        await self._do(DATABASE, EMPTY)
+        return self.url(DATABASE)
+
+    def stop(self) -> None:
+        self._server.terminate()
+        try:
+            self._server.wait(10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    async def _do(self, database: str, statement: str) -> None:
+        connection = await asyncpg.connect(self.url(database))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _run(self, program: str, *arguments: str, until: int = 1) -> None:
+        for _ in range(until):
+            command = [*self._as, str(self._bin / program), *arguments]
+            done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
+            if done.returncode == 0:
+                return
+        pytest.fail(f"{program}: {done.stderr}")
+
+
+def declare_tables() -> None:
+    """Import every module that declares tables."""
+    for module in pkgutil.walk_packages(kilonova.cloud.__path__, "kilonova.cloud."):
+        if "store" in (name := module.name.rpartition(".")[2]) or name == "table":
+            importlib.import_module(module.name)
+    importlib.import_module("kilonova.kit.ops.store")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with all tables."""
+    declare_tables()
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = create_engine(f"sqlite:///{path}")
+    metadata.create_all(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Postgresql]:
+    """The session's PostgreSQL."""
+    declare_tables()
+    server = Postgresql()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def postgresql_url(postgresql_server: Postgresql) -> str:
+    """The address of an empty PostgreSQL database with all tables."""
+    return await postgresql_server.fresh()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The address of a fresh SQLite database with all tables."""
+    shutil.copy(sqlite_template, tmp_path / "test.db")
+    return f"sqlite:///{tmp_path}/test.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database with all tables; the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An empty database with all tables; the test runs once on each kind."""
+    db = await open_database(database_url, SystemClock())
+    yield db
+    await db.close()
