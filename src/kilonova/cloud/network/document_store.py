@@ -33,12 +33,16 @@ from kilonova.wire.node import DocKind, Docs, Version
 
 def versions(tx: Tx, host_id: str) -> list[Version]:
     """Everything that a host should hold: its ports, their networks, those networks' routers with the other networks
-    that these join, and the address sets that its ports' rules refer to. Five statements, however many there are."""
+    that these join, and the address sets that its ports' rules refer to. Four statements, however many there are."""
+    sets = select(group.c.id, group.c.members_version.label("version")).where(group.c.id.in_(_sets(host_id)))
+    networks = select(network.c.id, network.c.revision.label("version")).where(network.c.id.in_(_networks(host_id)))
+    routers = select(router.c.id, router.c.revision.label("version")).where(router.c.id.in_(_routers(host_id)))
+    ports = select(port.c.id, _port_version().label("version")).where(port.c.host_id == host_id)
     return [
-        *_read(tx, "port", select(port.c.id, _port_version()).where(port.c.host_id == host_id)),
-        *_read(tx, "network", select(network.c.id, network.c.revision).where(network.c.id.in_(_networks(host_id)))),
-        *_read(tx, "router", select(router.c.id, router.c.revision).where(router.c.id.in_(_routers(host_id)))),
-        *_read(tx, "address_set", select(group.c.id, group.c.members_version).where(group.c.id.in_(_sets(host_id)))),
+        *_read(tx, "port", ports),
+        *_read(tx, "network", networks),
+        *_read(tx, "router", routers),
+        *_read(tx, "address_set", sets),
     ]
 
 
@@ -132,7 +136,7 @@ def _sets(host_id: str) -> Select[Any]:
 
 
 def _read(tx: Tx, kind: DocKind, query: Select[Any]) -> list[Version]:
-    return [Version(kind=kind, id=identifier, version=int(version)) for identifier, version in tx.execute(query)]
+    return [Version(kind=kind, id=row.id, version=int(row.version)) for row in tx.execute(query)]
 
 
 def _among(
@@ -177,10 +181,10 @@ def _router_docs(tx: Tx, ids: Sequence[str]) -> tuple[RouterDoc, ...]:
 def _port_docs(tx: Tx, rows: Sequence[Port]) -> tuple[PortDoc, ...]:
     if not rows:
         return ()
-    query = select(port.c.id, _port_version())
+    query = select(port.c.id, _port_version().label("version"))
     numbers: dict[str, int] = {}
     for some in chunks(r.id for r in rows):
-        numbers.update((i, int(version)) for i, version in tx.execute(query.where(port.c.id.in_(some))))
+        numbers.update((r.id, int(r.version)) for r in tx.execute(query.where(port.c.id.in_(some))))
     rules = rules_of(tx, sorted({g for r in rows for g in r.groups}))
     return tuple(port_doc(r, numbers[r.id], [one for g in r.groups for one in rules.get(g, ())]) for r in rows)
 
