@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
+import msgspec
 import pytest
 
 from kilonova.guestimage.build import build
@@ -237,6 +238,8 @@ async def test_an_unknown_guest(driver: VirtDriver) -> None:
 
 
 async def test_an_obedient_guest_reboots_and_shuts_down_when_asked(rig: Rig, driver: VirtDriver) -> None:
+    events: list[PowerEvent] = []
+    reader = asyncio.create_task(collect(driver, events))
     spec = guest()
     sid = spec.server_id
     await driver.define(spec, rig.obedient_disks(sid), ())
@@ -252,6 +255,9 @@ async def test_an_obedient_guest_reboots_and_shuts_down_when_asked(rig: Rig, dri
     assert await driver.shutdown(sid, 60)
     boots = [line for line in (await driver.console_output(sid, 1 << 20)).splitlines() if rig.obedient_words in line]
     assert len({line.partition(b"boot=")[2].split()[0] for line in boots}) == 2, "two boots with ids of their own"
+    await driver.close()
+    await asyncio.wait_for(reader, 5)
+    assert [event.cause for event in events if event.cause in ("rebooted", "shutdown")] == ["rebooted", "shutdown"]
 
 
 async def test_a_guest_that_ignores_requests_is_left_running(rig: Rig, driver: VirtDriver) -> None:
@@ -458,3 +464,40 @@ def test_libvirts_own_schema_accepts_a_whole_guest(real_place: Path) -> None:
     (real_place / "whole.xml").write_text(text)
     virsh("define", "--validate", str(real_place / "whole.xml"))
     clean_world()
+
+
+@pytest.mark.vm
+async def test_a_nic_plugs_into_its_bridge_and_what_is_missing_is_named(real_place: Path) -> None:
+    rig = LibvirtRig(real_place, real_place / "guest.qcow2")
+    driver, spec = rig.make(), guest()
+    sid = spec.server_id
+    bridge, device = "kbbbb01virt", "kbbbb01nic"
+    nic = NicDevice("port", "fa:16:3e:00:00:01", bridge, device, 1400)
+    await driver.start()
+    try:
+        disks = rig.disks(sid)
+        await driver.define(spec, disks, (nic,))
+        assert await refusal(driver, sid) == ("no_bridge", True)
+        subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+        disks[0].path.rename(real_place / "away")
+        assert await refusal(driver, sid) == ("no_disk", False)
+        (real_place / "away").rename(disks[0].path)
+        await driver.power_on(sid)
+        links = Path("/sys/class/net")
+        assert (links / device / "master").resolve().name == bridge
+        assert (links / device / "mtu").read_text() == "1400\n"
+        await driver.power_off(sid)
+        assert not (links / device).exists()
+        huge = msgspec.structs.replace(spec, memory_mb=16 << 20)
+        await driver.define(huge, disks, ())
+        assert await refusal(driver, sid) == ("no_memory", True)
+    finally:
+        await driver.close()
+        clean_world()
+        subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
+
+
+async def refusal(driver: VirtDriver, server_id: str) -> tuple[str, bool]:
+    with pytest.raises(DriverError) as refused:
+        await driver.power_on(server_id)
+    return refused.value.code, refused.value.retryable

@@ -30,6 +30,7 @@ from kilonova.wire.node import Inventory
 T = TypeVar("T")
 
 _ASK_AGAIN_SECONDS = 4.0
+_SAME_RESET_SECONDS = 0.5
 _OFF = frozenset({"shutdown", "destroyed", "crashed"})
 _REBOOTED = frozenset({"rebooted"})
 _AGENT_ATTEMPTS = 2
@@ -58,6 +59,7 @@ class LibvirtVirt:
         self._host = Host(cloud_id, accelerator, state_dir / "console", __version__)
         self._reserved = (reserved_vcpus, reserved_memory_mb)
         self._hub = EventHub()
+        self._reset_at: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._libvirt: Any = None
         self._connection = LibvirtConnection(uri, self._prepare)
@@ -80,7 +82,9 @@ class LibvirtVirt:
 
     async def inventory(self) -> Inventory:
         def work(connection: Any) -> Inventory:
-            _, memory_mb, cpus, *_ = connection.getInfo()
+            # virNodeGetInfo leaves out memory that was added while the host ran.
+            memory_mb = connection.getMemoryStats(self._libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] // 1024
+            _, _, cpus = connection.getCPUMap()
             reserved_vcpus, reserved_memory_mb = self._reserved
             return Inventory(
                 vcpus=max(0, cpus - reserved_vcpus),
@@ -308,7 +312,17 @@ class LibvirtVirt:
     def _publish(self, event: PowerEvent | None) -> None:
         """From libvirt's event thread to the event loop."""
         if event is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hub.publish, event)
+            self._loop.call_soon_threadsafe(self._pass_on, event)
+
+    def _pass_on(self, event: PowerEvent) -> None:
+        now = asyncio.get_running_loop().time()
+        last = self._reset_at.pop(event.server_id, 0.0)
+        if event.cause == "rebooted":
+            self._reset_at[event.server_id] = now
+            # A kernel tries one way to reset after the other: QEMU tells each of them.
+            if now - last < _SAME_RESET_SECONDS:
+                return
+        self._hub.publish(event)
 
 
 def _describe_cpu(capabilities: str) -> str:
