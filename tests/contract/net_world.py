@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -118,9 +119,12 @@ async def real_driver(run_dir: Path) -> AsyncIterator[LinuxNet]:
     try:
         yield driver
     finally:
-        await driver.clean()
         await driver.close()
-    assert snapshot() == before
+        sweeper = LinuxNet(CLOUD, run_dir)
+        await sweeper.clean()
+        await sweeper.close()
+    after = snapshot()
+    assert after == before, (before, after)
 
 
 @pytest.fixture
@@ -143,5 +147,5 @@ def stand_in() -> Iterator[Callable[[], StandIn]]:
         guest.remove()
     # Devices of a removed namespace go a moment later.
     deadline = time.monotonic() + 5
-    while "ktcccc0" in run("ip", "link") and time.monotonic() < deadline:
+    while re.search(r"ktcccc0|kntest", run("ip", "link")) and time.monotonic() < deadline:
         time.sleep(0.05)

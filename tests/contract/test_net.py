@@ -205,6 +205,23 @@ async def test_a_stray_is_named_and_an_external_subnet_in_use_is_refused(linux: 
 
 
 @real
+async def test_clean_works_for_a_stranger_on_a_damaged_host(linux: LinuxNet, run_dir: Path) -> None:
+    inside, outside = private(), public()
+    for network in (inside, outside):
+        await linux.apply_network(network)
+    await linux.apply_router(router(inside, outside))
+    await linux.close()
+    for family in ("bridge", "inet"):
+        run("nft", "delete", "table", family, f"kn_{CLOUD}")
+    stranger = LinuxNet(CLOUD, run_dir)
+    await stranger.clean()
+    world = await stranger.world()
+    assert not world.networks | world.routers
+    assert world.strays == ()
+    await stranger.close()
+
+
+@real
 async def test_many_ports_cost_a_little_each(linux: LinuxNet) -> None:
     inside = private()
     await linux.apply_network(inside)

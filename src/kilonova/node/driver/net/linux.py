@@ -17,13 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from kilonova.node.driver.block.offload import offload
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
 from kilonova.node.driver.net.dnsmasq import host_entry, name_entry
-from kilonova.node.driver.net.forwarding import Forwarding
+from kilonova.node.driver.net.forwarding import Forwarding, load_bridge_filter
 from kilonova.node.driver.net.name import Naming, check_id
 from kilonova.node.driver.net.namespace import list_namespaces
 from kilonova.node.driver.net.network import Bridge, NetworkPlant
@@ -163,6 +163,7 @@ class LinuxNet:
             if shutil.which(tool) is None:
                 raise DriverError("driver", f"{tool} is not installed: apt-get install nftables dnsmasq-base")
         self._open_folder()
+        load_bridge_filter()
         nft.apply(self._ruleset.foundation())
         self._bridges = self._plant.bridges()
         self._devices = self._port_devices()
@@ -220,8 +221,7 @@ class LinuxNet:
 
     def _port_devices(self) -> dict[str, str]:
         """Every port's device, from the map of sources."""
-        maps = [item["map"] for item in nft.list_table("bridge", self._naming.table) if "map" in item]
-        elements: list[Any] = next((entry.get("elem", []) for entry in maps if entry["name"] == "source"), [])
+        elements = nft.list_elements("bridge", self._naming.table, "map", "source")
         return {verdict["goto"]["target"].removeprefix("source-"): device for device, verdict in elements}
 
     def _look(self) -> NetWorld:
@@ -256,6 +256,8 @@ class LinuxNet:
         return found
 
     def _clean(self) -> None:
+        # The removals below name these tables, which somebody may have flushed.
+        nft.apply(self._ruleset.foundation())
         world = self._look()
         bridges = self._plant.bridges()
         for router_id in world.routers:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
@@ -154,9 +154,7 @@ class NetworkPlant:
 
 def external_bridges(table: str) -> Collection[str]:
     """The bridges that the rules treat as the way out."""
-    sets = [item["set"] for item in nft.list_table("inet", table) if "set" in item]
-    found: list[Any] = next((entry.get("elem", []) for entry in sets if entry["name"] == "external"), [])
-    return {str(member) for member in found}
+    return {str(member) for member in nft.list_elements("inet", table, "set", "external")}
 
 
 def _served(doc: NetworkDoc) -> list[SubnetDoc]:

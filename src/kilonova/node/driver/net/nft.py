@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kilonova.node.driver.failure import DriverError
 
@@ -18,9 +18,12 @@ def apply(commands: Sequence[dict[str, Any]]) -> None:
     _run(["-f", "-"], json.dumps({"nftables": list(commands)}))
 
 
-def list_table(family: str, table: str) -> list[dict[str, Any]]:
-    """Everything in a table, as nft lists it; empty when there is no such table. Blocks."""
-    return _parse(_run(["list", "table", family, table])) if table in list_tables(family) else []
+def list_elements(family: str, table: str, kind: Literal["set", "map"], name: str) -> list[Any]:
+    """The elements of a set or map, as nft lists them; empty when there is no such table. Blocks."""
+    if table not in list_tables(family):
+        return []
+    found = next(item[kind] for item in _parse(_run(["list", kind, family, table, name])) if kind in item)
+    return list(found.get("elem", []))
 
 
 def list_tables(family: str) -> list[str]:
