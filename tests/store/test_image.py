@@ -55,7 +55,7 @@ class World:
         self.images = ImageService(db, self.blobs)
         self.uploads = ImageUpload(db, self.blobs, self.clock, max_bytes=64 * MIB)
         self.register = ImageRegister(self.images, self.uploads)
-        self.sweep = ImageSweep(db, self.blobs, self.clock)
+        self.sweep = ImageSweep(db, self.blobs)
 
     async def queued(self, context: Context = ANN, disk_format: str = "raw", **values: object) -> Image:
         spec = {"name": "i", "disk_format": disk_format, "container_format": "bare", **values}
@@ -65,11 +65,14 @@ class World:
         image = await self.queued(context, **values)
         return await self.uploads.upload(context, image.id, pieces(data))
 
+    def files(self) -> list[Path]:
+        return [path for path in self.root.rglob("*") if path.is_file()]
+
     async def assert_untouched(self, image: Image) -> None:
         now = await self.images.get(ADMIN, image.id)
         assert (now.status, now.size, now.blob, now.md5) == ("queued", None, None, None)
         assert await self.blobs.list() == ()
-        assert [p for p in self.root.rglob("*") if p.is_file()] == []
+        assert self.files() == []
         assert await self.db.read(quota.recount) == []
         assert await self.db.read(lambda tx: quota.consumers(tx, "image:")) == []
 
@@ -201,13 +204,33 @@ async def test_delete_during_upload_wins_and_leaves_nothing(world: World) -> Non
         await world.images.get(ADMIN, image.id)
 
 
+async def test_an_uploader_notices_that_its_image_is_gone(world: World) -> None:
+    image = await world.queued()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"more"
+            await asyncio.sleep(0.01)
+
+    upload = asyncio.create_task(world.uploads.upload(ANN, image.id, endless()))
+    while (await world.images.get(ANN, image.id)).status != "saving":
+        await asyncio.sleep(0.01)
+    world.clock.advance(20)
+    await asyncio.sleep(0.1)
+    assert not upload.done()
+    await world.images.delete(ANN, image.id)
+    world.clock.advance(20)
+    with pytest.raises(Lost):
+        await asyncio.wait_for(upload, 5)
+    assert world.files() == []
+
+
 async def test_the_sweep_frees_a_dead_upload_and_the_late_uploader_harms_nobody(world: World) -> None:
     image, parked = await world.queued(), Parked()
     dead = asyncio.create_task(world.uploads.upload(ANN, image.id, parked.stream()))
     await parked.reached.wait()
-    world.clock = VirtualClock(2**62 // SECOND * SECOND)
-    world.sweep = ImageSweep(world.db, world.blobs, world.clock)
-    assert (await world.sweep.sweep()).uploads == (image.id,)
+    assert (await world.sweep.sweep()).uploads == ()
+    assert (await ImageSweep(world.db, world.blobs, patience=-1).sweep()).uploads == (image.id,)
     done = await world.uploads.upload(ANN, image.id, pieces(b"second"))
     parked.go.set()
     with pytest.raises(Lost):

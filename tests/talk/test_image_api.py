@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import struct
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
@@ -21,10 +24,11 @@ from kilonova.core.context import Context
 from kilonova.core.errors import Unauthenticated
 from kilonova.edge.openstack.image.policy import RULES
 from kilonova.edge.openstack.image.routes import build_image_service
+from kilonova.edge.openstack.image.schema import READ_ONLY, WRITABLE
 from kilonova.edge.openstack.policy import Enforcer
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import Database, metadata, open_database
+from kilonova.kit.db import Database
 from kilonova.kit.http import App, Request
 from kilonova.kit.http.server import Server
 
@@ -85,17 +89,14 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(f"sqlite:///{tmp_path}/test.db", SystemClock())
-    await db.write(lambda tx: metadata.create_all(tx.connection))
-    site = Site(db, tmp_path / "images")
+async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(database, tmp_path / "images")
     await site.blobs.start()
     yield site
     for client in (site.ann, site.bob, site.admin, site.eve):
         await client.aclose()
     await site.uploads.close()
     await site.blobs.close()
-    await db.close()
 
 
 async def test_versions_are_found_as_clients_look_for_them(site: Site) -> None:
@@ -211,6 +212,7 @@ async def test_an_upload_cut_off_half_way_leaves_a_queued_image(site: Site) -> N
 BAD_BODIES = {
     "not JSON": (b"{", 400),
     "not UTF-8": (b'{"name": "\xff"}', 400),
+    "half a surrogate pair": (b'{"name": "\\ud800"}', 400),
     "not an object": (b"[]", 400),
     "wrong type": (b'{"name": 5}', 400),
     "name of 256 characters": (json.dumps({"name": "n" * 256}).encode(), 400),
@@ -252,7 +254,7 @@ async def patch(site: Site, image_id: str, *steps: Any, old: bool = False) -> ht
 
 
 async def test_updates(site: Site) -> None:
-    image_id = await site.create(a="1")
+    image_id = await site.create(a="1", min_ram=2.0)
     answer = await patch(
         site,
         image_id,
@@ -261,11 +263,13 @@ async def test_updates(site: Site) -> None:
         {"op": "remove", "path": "/a"},
         {"op": "replace", "path": "/tags", "value": ["b", "a"]},
         {"op": "replace", "path": "/os_hidden", "value": True},
+        {"op": "replace", "path": "/min_disk", "value": 3.0},
     )
     image = answer.json()
     assert answer.status_code == 200, answer.text
     assert (image["name"], image["x/y~z"], image["tags"], image["os_hidden"]) == ("new", "2", ["a", "b"], True)
     assert "a" not in image
+    assert (image["min_disk"], image["min_ram"]) == (3, 2)
     answer = await patch(site, image_id, {"replace": "/name", "value": "newer"}, {"remove": "/x~1y~0z"}, old=True)
     assert (answer.status_code, answer.json()["name"]) == (200, "newer")
 
@@ -383,6 +387,49 @@ async def test_lists_page_by_their_links(site: Site) -> None:
 async def test_bad_queries(site: Site, query: str) -> None:
     answer = await site.ann.get(f"/v2/images?{query}")
     assert answer.status_code == (200 if "0001" in query else 400), answer.text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*WRITABLE, *READ_ONLY, "locations", "os_distro", ""]) | st.text()
+PLAUSIBLE = st.sampled_from(
+    ["raw", "public", "", str(uuid.UUID(int=7)), "n" * 256, 0, 1.0, 2**31, 2**63, True, [], ["a"]]
+)
+STEPS = st.fixed_dictionaries(
+    {"op": st.sampled_from(["add", "replace", "remove"]) | JSON, "path": NAMES.map(lambda name: f"/{name}") | JSON},
+    optional={"value": PLAUSIBLE | JSON},
+)
+
+
+async def test_generated_bodies_never_break_it(site: Site) -> None:
+    image_id = await site.create()
+    counts: dict[str, dict[int, int]] = {"create": {}, "update": {}}
+
+    def count(kind: str, answer: httpx.Response) -> None:
+        assert answer.status_code in (200, 201, 400, 403, 409, 413), (answer.status_code, answer.request.content)
+        counts[kind][answer.status_code] = counts[kind].get(answer.status_code, 0) + 1
+
+    async def send(create: object, update: object) -> None:
+        body = json.dumps(create).encode()
+        count("create", await site.ann.post("/v2/images", content=body, headers={"content-type": "application/json"}))
+        body = json.dumps(update).encode()
+        count("update", await site.ann.patch(f"/v2/images/{image_id}", content=body, headers=PATCH))
+
+    loop = asyncio.get_running_loop()
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(st.dictionaries(NAMES, PLAUSIBLE | JSON, max_size=3) | JSON, st.lists(STEPS, max_size=3) | JSON)
+    def run(create: object, update: object) -> None:
+        asyncio.run_coroutine_threadsafe(send(create, update), loop).result(30)
+
+    await asyncio.to_thread(run)
+    assert (await site.ann.get("/v2/images?limit=1000&visibility=all")).status_code == 200
+    assert counts["create"].get(201, 0) > 10, counts
+    assert counts["update"].get(200, 0) > 3, counts
+    logging.getLogger(__name__).info("bodies by status: %s", counts)
 
 
 async def test_what_is_not_built_says_so(site: Site) -> None:

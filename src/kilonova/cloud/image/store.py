@@ -66,7 +66,7 @@ def begin_upload(tx: Tx, image_id: str, blob: str) -> bool:
 
 
 def touch_upload(tx: Tx, image_id: str, blob: str) -> bool:
-    """Note that bytes still arrive; False when the upload is no longer ours."""
+    """Note that the uploader lives; False when the upload is no longer ours."""
     ours = (image.c.id == image_id, image.c.blob == blob, image.c.status == SAVING)
     return bool(tx.execute(update(image).where(*ours).values(progress_at=tx.now)).rowcount)
 
@@ -77,7 +77,7 @@ def give_up_upload(tx: Tx, image_id: str, blob: str) -> bool:
 
 
 def stalled(tx: Tx, before: int) -> list[tuple[str, str]]:
-    """(id, blob) of saving images that got no bytes since `before`, at most 500."""
+    """(id, blob) of saving images without a sign of life since `before`, at most 500."""
     quiet = (image.c.status == SAVING, image.c.progress_at < before)
     rows = tx.execute(select(image.c.id, image.c.blob).where(*quiet).order_by(image.c.progress_at).limit(CHUNK))
     return [(row.id, row.blob) for row in rows]

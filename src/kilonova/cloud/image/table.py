@@ -37,7 +37,7 @@ image = Table(
     Index("image_by_status", "status", "progress_at"),
     Index("image_by_blob", "blob"),
 )
-"""`progress_at`: when the uploader of a saving image last got bytes."""
+"""`progress_at`: when the uploader of a saving image last gave a sign of life."""
 
 image_label = Table(
     "image_label",

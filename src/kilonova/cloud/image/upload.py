@@ -12,10 +12,10 @@ from kilonova.cloud.image.model import QUEUED, Image
 from kilonova.cloud.image.service import owned
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
-from kilonova.core.errors import Conflict, Failure, Invalid, Lost, NotFound, QuotaExceeded, TooLarge
+from kilonova.core.errors import Conflict, Failure, Invalid, Lost, NotFound, QuotaExceeded, TooLarge, Unavailable
 from kilonova.core.ids import NewId, new_hex
 from kilonova.kit.blob import Blobs, Stored
-from kilonova.kit.clock import SECOND, Clock
+from kilonova.kit.clock import Clock
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.log import Logger
 
@@ -96,7 +96,8 @@ class ImageUpload:
         image = grant.image
         limit = self._max_bytes if grant.room is None else min(self._max_bytes, grant.room)
         check = await asyncio.to_thread(ContentCheck, image.disk_format or "", image.container_format or "")
-        watched = self._watch(grant, stream, expect or 0, progress)
+        beat = asyncio.create_task(self._beat(grant))
+        watched = _watch(stream, beat, expect or 0, progress)
         try:
             stored = await self._blobs.put(grant.blob, watched, expect=expect, limit=limit, tap=check.feed)
         except TooLarge as error:
@@ -105,22 +106,21 @@ class ImageUpload:
             raise QuotaExceeded(
                 f"The image exceeds the storage quota: {limit} bytes are left", resource="image_bytes", limit=limit
             ) from error
+        finally:
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
         return stored, await asyncio.to_thread(check.finish)
 
-    async def _watch(
-        self, grant: _Grant, stream: AsyncIterable[bytes], total: int, progress: Progress | None
-    ) -> AsyncIterator[bytes]:
-        """The stream, with a sign of life in the row every few seconds."""
-        touched, size = self._clock.now(), 0
-        async for chunk in stream:
-            size += len(chunk)
-            if progress is not None:
-                progress(size, total)
-            if self._clock.now() - touched >= TOUCH_SECONDS * SECOND:
-                touched = self._clock.now()
+    async def _beat(self, grant: _Grant) -> None:
+        """A sign of life in the row every few seconds, also while a slow disk takes in what has arrived. Ends by
+        raising Lost when the upload is no longer ours."""
+        while True:
+            await self._clock.sleep(TOUCH_SECONDS)
+            try:
                 if not await self._db.write(lambda tx: store.touch_upload(tx, grant.image.id, grant.blob)):
                     raise _gone(grant.image.id)
-            yield chunk
+            except Unavailable as error:
+                self._log.warning("no sign of life of an upload", image=grant.image.id, detail=error.detail)
 
     async def _finish(self, grant: _Grant, stored: Stored, virtual: int) -> Image:
         image_id = grant.image.id
@@ -156,6 +156,20 @@ class ImageUpload:
                 await self._blobs.delete(blob)
         except Failure as error:
             self._log.warning("failed upload left to the sweep", image=image_id, detail=error.detail or error.message)
+
+
+async def _watch(
+    stream: AsyncIterable[bytes], beat: asyncio.Task[None], total: int, progress: Progress | None
+) -> AsyncIterator[bytes]:
+    """The stream, reported on; it breaks off when the heart has stopped."""
+    size = 0
+    async for chunk in stream:
+        if beat.done():
+            beat.result()
+        size += len(chunk)
+        if progress is not None:
+            progress(size, total)
+        yield chunk
 
 
 def _gone(image_id: str) -> Failure:

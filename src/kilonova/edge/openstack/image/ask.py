@@ -87,6 +87,11 @@ def modernise(patch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return steps
 
 
+def whole(name: str, value: Any) -> Any:
+    """A number as the domain has it: to JSON Schema 1.0 is an integer too."""
+    return int(value) if name in _NUMBERS and isinstance(value, float) else value
+
+
 def refuse_unwritable(name: str) -> None:
     """Raises Forbidden for an attribute that is not the caller's to write."""
     if name in READ_ONLY:
@@ -107,7 +112,8 @@ def _change(step: Mapping[str, Any], checker: Checker) -> Change:
         checker.check(VALUE, {name: step["value"]}, (0, 0))
     if name == "owner" and act != "remove" and not step["value"]:
         raise Invalid("An image needs an owner.")
-    return Change(act, _NAMES.get(name, name), step.get("value"), is_property=name not in WRITABLE)
+    value = whole(name, step.get("value"))
+    return Change(act, _NAMES.get(name, name), value, is_property=name not in WRITABLE)
 
 
 def _sort(query: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, bool]]:

@@ -81,7 +81,7 @@ class ImageEdge:
         for name in document:
             ask.refuse_unwritable(name)
         _refuse_opening(request, document.get("visibility"))
-        own = {name: document.pop(name) for name in list(document) if name in schema.WRITABLE}
+        own = {name: ask.whole(name, document.pop(name)) for name in list(document) if name in schema.WRITABLE}
         new = NewImage(
             **{("hidden" if name == "os_hidden" else name): value for name, value in own.items() if name != "tags"},
             tags=tuple(own.get("tags", ())),
