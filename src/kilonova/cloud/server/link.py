@@ -29,6 +29,7 @@ from kilonova.wire.node import (
     Heartbeat,
     Hello,
     ImageTicket,
+    Nudge,
     Report,
     TicketRequest,
     Version,
@@ -39,6 +40,7 @@ from kilonova.wire.node import (
 log = Logger(__name__)
 Q = TypeVar("Q", bound=msgspec.Struct)
 MOST_WANTED: Final = 200
+DEBOUNCE: Final = 0.03
 
 
 class NetworkDocuments(Protocol):
@@ -81,6 +83,8 @@ class NodeLink:
         self._silence = silence
         self._heard: dict[str, int] = {}
         self._down: set[str] = set()
+        self._networked: set[str] = set()
+        self._networks_told: asyncio.TimerHandle | None = None
         self._stops: list[Callable[[], None]] = []
         self._watch: asyncio.Task[None] | None = None
 
@@ -102,8 +106,22 @@ class NodeLink:
         ]
         self._watch = asyncio.create_task(self._watch_silence(), name="host-watch")
 
+    def tell_of_networks(self) -> None:
+        """Something about networks changed: soon, every host that has networks asks what it should hold."""
+        if self._networks_told is None and self._networked:
+            loop = asyncio.get_running_loop()
+            self._networks_told = loop.call_later(DEBOUNCE, self._nudge_networked)
+
+    def _nudge_networked(self) -> None:
+        self._networks_told = None
+        data = msgspec.msgpack.encode(Nudge())
+        for host_id in self._networked:
+            self._bus.wake(f"node.{host_id}", data)
+
     async def stop(self) -> None:
         """Answer no more."""
+        if self._networks_told is not None:
+            self._networks_told.cancel()
         for stop in self._stops:
             stop()
         if self._watch is not None:
@@ -170,6 +188,8 @@ class NodeLink:
             return held + (self._networks.versions(tx, digest.host_id) if digest.networks else [])
 
         self._heard[digest.host_id] = self._clock.now()
+        if digest.networks:
+            self._networked.add(digest.host_id)
         versions = await self._db.read(work)
         if digest_of(versions) == digest.digest:
             return DigestAnswer(same=True)

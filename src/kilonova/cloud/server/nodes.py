@@ -23,12 +23,6 @@ class Nodes:
         data = msgspec.msgpack.encode(Nudge(guests=(spec,)))
         tx.after_commit(lambda: self._bus.wake(f"node.{host_id}", data))
 
-    def nudge_all(self, host_ids: list[str]) -> None:
-        """Tell hosts that something in their networks changed: they ask for their digest at once."""
-        data = msgspec.msgpack.encode(Nudge())
-        for host_id in host_ids:
-            self._bus.wake(f"node.{host_id}", data)
-
     async def console(self, host_id: str, server_id: str, limit: int) -> str:
         """The end of a guest's console, at most `limit` bytes. Raises Unavailable when the node does not answer."""
         return (await self._ask(host_id, Ask(question="console", server_id=server_id, limit=limit))).text

@@ -1,0 +1,124 @@
+"""Starting the cloud: in the foreground until Ctrl-C, or in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from kilonova.cli.option import state_option
+from kilonova.cli.report import Event, Relay, Report, read_events
+from kilonova.core.errors import Failure, Unavailable
+from kilonova.state import StateDir
+
+
+@click.command("up")
+@state_option
+@click.option("--port", type=int, help="Where to listen. [default: 8774]")
+@click.option("--host", help="The address to listen on. [default: 127.0.0.1]")
+@click.option("--driver", type=click.Choice(["libvirt", "fake"]), help="What guests run on. [default: libvirt]")
+@click.option("--fake-hosts", type=click.IntRange(1, 20_000), help="How many hosts the fake driver simulates.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="[default: STATE/kilonova.toml]")
+@click.option("--detach", is_flag=True, help="Return once the cloud is ready; stop it with `kilonova down`.")
+@click.option("--report-to", type=int, hidden=True)
+def command(state: Path, config: Path | None, detach: bool, report_to: int | None, **given: Any) -> None:
+    """Start the cloud: the whole control plane and this machine's node in one process."""
+    state = state.resolve()
+    if detach:
+        _detach(state)
+        return
+    relay = Relay(report_to) if report_to is not None else None
+    report = relay or Report()
+    try:
+        asyncio.run(_serve(state, config, given, report))
+    except Failure as failure:
+        report.show(Event(kind="failed", text=failure.message))
+        raise
+    finally:
+        if relay:
+            relay.close()
+
+
+async def _serve(state: Path, config: Path | None, given: dict[str, Any], report: Report | Relay) -> None:
+    import uvloop  # noqa: F401  (chosen by the runner below where it is installed)
+
+    from kilonova.compose import build
+    from kilonova.kit import config as configuration
+    from kilonova.kit import log
+    from kilonova.settings import Settings
+
+    file = config or state / "kilonova.toml"
+    settings = configuration.load(Settings, file, os.environ, "KILONOVA", {**given, "state": state})
+    log.set_up(settings.log_level, None if isinstance(report, Relay) else _log_file(state))
+    directory = StateDir(state)
+    lock = directory.lock_prepared()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def tell(kind: str, text: str, fraction: float = 0.0, **facts: str) -> None:
+        loop.call_soon_threadsafe(report.show, Event(kind=kind, text=text, fraction=fraction, facts=facts))
+
+    cloud = await build(settings, directory, tell)
+    try:
+        await cloud.start()
+        directory.note_pid(os.getpid())
+        await asyncio.sleep(0)
+        report.show(Event(kind="done", text="The cloud is ready", facts={"endpoint": cloud.url}))
+        if isinstance(report, Report):
+            _tell_ready(directory, cloud.url)
+        await stop.wait()
+    finally:
+        await cloud.stop()
+        directory.pid_file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _log_file(state: Path) -> TextIO:
+    state.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(state / "kilonova.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "a", buffering=1)
+
+
+def _tell_ready(state: StateDir, url: str) -> None:
+    click.echo(f"kilonova is ready at {url}")
+    click.echo(f"  source {state.root}/openrc        (or: export OS_CLIENT_CONFIG_FILE={state.root}/clouds.yaml)")
+
+
+def _detach(state: Path) -> None:
+    """Start a child that outlives us, show its progress, and return when it is ready."""
+    directory = StateDir(state)
+    state.mkdir(parents=True, exist_ok=True)
+    if directory.running() is not None:
+        click.echo(f"kilonova runs already at {directory.endpoint()}")
+        return
+    reading, writing = os.pipe()
+    with _log_file(state) as log_file:
+        argv = [a for a in sys.argv[1:] if a != "--detach"]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "kilonova", *argv, "--report-to", str(writing)],
+            pass_fds=(writing,),
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
+        )
+    os.close(writing)
+    report = Report()
+    with os.fdopen(reading, "rb") as events:
+        for event in read_events(events):
+            report.show(event)
+            if event.kind == "done":
+                _tell_ready(directory, event.facts["endpoint"])
+                return
+            if event.kind == "failed":
+                raise Failure(event.text)
+    code = child.wait()
+    raise Unavailable(f"The cloud ended while it started (exit code {code}); its log: {directory.log_file}")

@@ -1,0 +1,186 @@
+"""The control plane's services, on one database, without edges and without nodes."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.server_create import ServerCreate
+from kilonova.cloud.flow.server_delete import ServerDelete
+from kilonova.cloud.flow.server_reboot import ServerReboot
+from kilonova.cloud.flow.server_start import ServerStart
+from kilonova.cloud.flow.server_stop import ServerStop
+from kilonova.cloud.host.model import Ratio
+from kilonova.cloud.host.service import HostService
+from kilonova.cloud.identity.authenticator import Authenticator
+from kilonova.cloud.identity.bootstrap import Founded, found
+from kilonova.cloud.identity.epoch import Epochs
+from kilonova.cloud.identity.key import KeyRing
+from kilonova.cloud.identity.login import Login
+from kilonova.cloud.identity.password import Passwords
+from kilonova.cloud.identity.service import Directory
+from kilonova.cloud.identity.token import Tokens
+from kilonova.cloud.image.service import ImageService
+from kilonova.cloud.image.sweep import ImageSweep
+from kilonova.cloud.image.upload import ImageUpload
+from kilonova.cloud.keypair.service import KeypairService
+from kilonova.cloud.network import document_store
+from kilonova.cloud.network.address import mac_source
+from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.network.bootstrap import Layout, bootstrap
+from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.service import NetworkServices
+from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
+from kilonova.cloud.quota.store import set_limit
+from kilonova.cloud.server import store as server_store
+from kilonova.cloud.server.link import NodeLink
+from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.placement import Placement
+from kilonova.cloud.server.service import ServerService
+from kilonova.compose.address import free_public_cidr
+from kilonova.core.context import ALL, Context
+from kilonova.core.errors import NotFound
+from kilonova.core.ids import new_request_id, new_uuid
+from kilonova.kit.blob.directory import DirectoryBlobs
+from kilonova.kit.bus import LocalBus
+from kilonova.kit.clock import SECOND, Clock
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.metrics import Metrics
+from kilonova.kit.ops.engine import Engine, Pace
+from kilonova.kit.ops.start import Operations
+from kilonova.kit.ops.store import prune
+from kilonova.settings import Settings
+from kilonova.state import StateDir
+
+GIB: Final = 1 << 30
+CONSOLE_BYTES: Final = 100 * 1024
+
+
+class Control:
+    """The control plane's services on one database, without edges and without nodes."""
+
+    def __init__(self, settings: Settings, state: StateDir, cloud_id: str, db: Database, clock: Clock) -> None:
+        self.settings = settings
+        self.state = state
+        self.cloud_id = cloud_id
+        self.db = db
+        self.clock = clock
+        self.bus = LocalBus()
+        self.metrics = Metrics()
+        sole = not settings.database
+        self._build_identity(sole)
+        self._build_nouns()
+        self._build_servers(sole)
+
+    def _build_identity(self, sole: bool) -> None:
+        epochs = Epochs(sole=sole)
+        tokens = Tokens(KeyRing(self.state.keys))
+        self.passwords = Passwords()
+        lifetime = self.settings.token_minutes * 60
+        self.login = Login(self.db, self.clock, tokens, self.passwords, epochs, lifetime=lifetime)
+        self.authenticator = Authenticator(self.db, self.clock, tokens, epochs)
+        self.directory = Directory(self.db, self.passwords, epochs)
+
+    def _build_nouns(self) -> None:
+        keep_free = int(self.settings.low_disk_gb * GIB)
+        self.blobs = DirectoryBlobs(self.state.images, keep_free=keep_free)
+        self.images = ImageService(self.db, self.blobs)
+        limit = self.settings.max_image_gb * GIB
+        self.uploads = ImageUpload(self.db, self.blobs, self.clock, max_bytes=limit)
+        self.image_sweep = ImageSweep(self.db, self.blobs)
+        self.flavors = FlavorService(self.db)
+        self.keypairs = KeypairService(self.db)
+        self.hosts = HostService(self.db)
+        self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), lambda _: self.link.tell_of_networks())
+        self.networks = NetworkServices(self.ground)
+
+    def _build_servers(self, sole: bool) -> None:
+        chance = random.SystemRandom()
+        settings = self.settings
+        self.operations = Operations(self.bus, new_uuid)
+        self.nodes = Nodes(self.bus)
+        self.placement = Placement(self.db, self.clock, chance)
+        self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
+        ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
+        self.link = NodeLink(
+            self.db, self.bus, self.clock, self.operations, document_store, self.images.ticket,
+            self.cloud_id, ratio=ratio, zone=settings.zone,
+        )  # fmt: skip
+        allocation = self.networks.allocation
+        flows = (
+            ServerCreate(self.db, self.placement, allocation, self.nodes),
+            ServerDelete(self.db, allocation, self.nodes),
+            ServerStop(self.db, self.nodes),
+            ServerStart(self.db, self.nodes),
+            ServerReboot(self.db, self.nodes),
+        )
+        pace = Pace(renew=0) if sole else Pace()
+        self.engine = Engine(self.db, self.bus, self.clock, self.operations, flows, new_uuid(), pace)
+        self.audit = Audit(self.db, self.nodes, document_store, _bound(allocation), self.clock)
+
+    async def found(self) -> Context:
+        """Whatever a cloud starts with, made if absent; answers the administrator."""
+        passwords = [self.state.password(user) for user in ("admin", "demo")]
+        founded = await found(self.db, self.passwords, passwords[0], passwords[1])
+        admin = _administrator(founded)
+        await self.flavors.bootstrap()
+        layout = Layout(self.settings.public_cidr or free_public_cidr(self.state), self.settings.private_cidr)
+        await bootstrap(self.ground, admin, layout)
+        if founded.is_new:
+            await self.db.write(lambda tx: _unlimit(tx, founded.admin_project_id))
+        return admin
+
+    def sweeps(self) -> list[tuple[str, float, Callable[[], Awaitable[object]]]]:
+        """What must always become true: (name, seconds, work)."""
+        return [("images", 60.0, self.image_sweep.sweep), ("history", 3600.0, self._forget_old)]
+
+    async def _forget_old(self) -> None:
+        """Drop what history need not hold any longer, a little at a time."""
+        days = self.settings.history_days
+
+        def work(tx: Tx) -> int:
+            before = tx.now - days * 86400 * SECOND
+            return prune(tx, before) + server_store.forget(tx, before)
+
+        while await self.db.write(work):
+            await self.clock.sleep(0.1)
+
+    async def missing(self) -> Mapping[str, str]:
+        """Why this cloud cannot work now, by part; empty when it can."""
+        hosts = await self.hosts.list()
+        return {} if any(h.host.up and h.host.enabled for h in hosts) else {"hosts": "no host is up"}
+
+    async def console(self, server_id: str, length: int | None) -> str:
+        """A server's console, the last `length` lines. Raises NotFound, Unavailable."""
+        host_id = await self.servers.host_of(ALL, server_id)
+        if host_id is None:
+            raise NotFound("Guest does not have a console available.")
+        text = await self.nodes.console(host_id, server_id, CONSOLE_BYTES)
+        if length is None or length < 0:
+            return text
+        return "".join(text.splitlines(keepends=True)[-length:]) if length else ""
+
+
+def _bound(allocation: Allocation) -> Callable[[Tx], list[tuple[str, str]]]:
+    return lambda tx: [(port_id, server_id) for port_id, server_id, _ in allocation.bound_servers(tx)]
+
+
+def _administrator(founded: Founded) -> Context:
+    return Context(
+        user_id=founded.admin_user_id,
+        project_id=founded.admin_project_id,
+        roles=frozenset({"admin", "manager", "member", "reader"}),
+        request_id=new_request_id(),
+        user_name="admin",
+        project_name="admin",
+        is_admin=True,
+    )
+
+
+def _unlimit(tx: Tx, project_id: str) -> None:
+    for resource in DEFAULTS:
+        set_limit(tx, project_id, resource, UNLIMITED)

@@ -1,0 +1,57 @@
+"""The listener: every dialect on the control plane's services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kilonova import __version__
+from kilonova.cloud.identity.model import Endpoint
+from kilonova.compose.control import Control
+from kilonova.edge.openstack.auth import Gate
+from kilonova.edge.openstack.identity.policy import RULES as IDENTITY_RULES
+from kilonova.edge.openstack.identity.routes import build_identity
+from kilonova.edge.openstack.image.policy import RULES as IMAGE_RULES
+from kilonova.edge.openstack.image.routes import build_image_service
+from kilonova.edge.openstack.policy import Enforcer, Rule
+from kilonova.edge.web.routes import WebEdge, build_web
+from kilonova.kit.http import App, Service
+
+ENDPOINTS: Final = (
+    Endpoint("identity", "keystone", "/identity/v3"),
+    Endpoint("compute", "nova", "/compute/v2.1"),
+    Endpoint("image", "glance", "/image"),
+    Endpoint("network", "neutron", "/network"),
+)
+
+
+def build_app(control: Control) -> App:
+    """The ASGI application that serves everything."""
+    settings = control.settings
+    return App(build_services(control), public_url=settings.public_url, trust_forwarded=settings.trust_forwarded)
+
+
+def build_services(control: Control) -> Sequence[Service]:
+    """One service a dialect."""
+    observe = control.metrics.observe_request
+    identity = build_identity(
+        control.authenticator, control.login, control.directory, _enforcer(control, "identity", IDENTITY_RULES),
+        ENDPOINTS, region=control.settings.region, observe=observe,
+    )  # fmt: skip
+    image = build_image_service(control.images, control.uploads, _gate(control, "image", IMAGE_RULES), observe=observe)
+    return [identity, image, _web(control)]
+
+
+def _web(control: Control) -> Service:
+    index = {"name": "kilonova", "version": __version__, "endpoints": {e.service_type: e.path for e in ENDPOINTS}}
+    return build_web(WebEdge(index, control.missing, control.metrics.render))
+
+
+def _gate(control: Control, name: str, rules: Sequence[Rule]) -> Gate:
+    return Gate(control.authenticator, _enforcer(control, name, rules))
+
+
+def _enforcer(control: Control, name: str, rules: Sequence[Rule]) -> Enforcer:
+    folder = Path(control.settings.policy_dir) if control.settings.policy_dir else control.state.root / "policy"
+    return Enforcer(rules, folder / f"{name}.yaml")

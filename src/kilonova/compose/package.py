@@ -1,0 +1,43 @@
+"""What a host needs beside Python, as programs and the Debian packages that have them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from kilonova.guestimage.program import HOST_PACKAGES
+
+SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **HOST_PACKAGES,
+        "qemu-system-x86_64": "qemu-system-x86",
+        "qemu-img": "qemu-utils",
+        "libvirtd": "libvirt-daemon-system",
+        "virtlogd": "libvirt-daemon-system",
+        "dnsmasq": "dnsmasq-base",
+        "nft": "nftables",
+        "ip": "iproute2",
+        "ssh": "openssh-client",
+    }
+)
+EXTRA: Final = ("libvirt-daemon-driver-qemu", "seabios")
+"""Packages without a program of their own, installed with the others."""
+BUILD: Final = ("gcc", "python3-dev", "pkg-config", "libvirt-dev")
+"""For building libvirt's Python binding."""
+
+
+def _has(program: str) -> bool:
+    return Path(program).exists() if program.startswith("/") else shutil.which(program, path=SEARCH) is not None
+
+
+def missing_packages() -> list[str]:
+    """Debian packages whose programs are not here, and the Python binding of libvirt."""
+    missing = {package for program, package in PROGRAMS.items() if not _has(program)}
+    if importlib.util.find_spec("libvirt") is None:
+        missing.add("the Python module libvirt (pip install 'kilonova[libvirt]')")
+    return sorted(missing)

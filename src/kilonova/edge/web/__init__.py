@@ -1,0 +1,1 @@
+"""What people and probes ask of the listener itself: what is here, whether it lives, its metrics."""

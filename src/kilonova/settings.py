@@ -1,0 +1,41 @@
+"""Every setting there is, with its default. `kilonova.toml` in the state directory, KILONOVA_… in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sizes: `fake_memory_mb` in MiB, `low_disk_gb` in GiB. Empty texts mean: decided by itself."""
+
+    state: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 8774
+    public_url: str = ""
+    trust_forwarded: bool = False
+    database: str = ""
+    region: str = "RegionOne"
+    zone: str = "nova"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    policy_dir: str = ""
+    token_minutes: int = 60
+    history_days: int = 90
+    driver: Literal["libvirt", "fake"] = "libvirt"
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    node_dir: str = ""
+    cpu_ratio: float = 4.0
+    memory_ratio: float = 1.0
+    disk_ratio: float = 1.0
+    low_disk_gb: float = 1.0
+    parallel_boots: int = 2
+    public_cidr: str = ""
+    private_cidr: str = "10.0.0.0/24"
+    guest_image: str = ""
+    max_image_gb: int = 1024
+    fake_hosts: int = 1
+    fake_vcpus: int = 64
+    fake_memory_mb: int = 256 * 1024
+    fake_boot_seconds: float = 0.0
