@@ -18,7 +18,6 @@ from sqlalchemy import (
     Text,
     delete,
     insert,
-    literal,
     select,
     update,
 )
@@ -69,7 +68,7 @@ _RULE: Final = (
     "remote_group", "description", "created_at",
 )  # fmt: skip
 FIELDS: Final[Fields] = {**{name: group.c[name] for name in _SAME}, "is_default": group.c.default_of.is_not(None)}
-RULE_FIELDS: Final[Fields] = {**{name: rule.c[name] for name in _RULE}, "revision": literal(0)}
+RULE_FIELDS: Final[Fields] = {name: rule.c[name] for name in _RULE}
 
 
 def add(tx: Tx, row: Group) -> bool:

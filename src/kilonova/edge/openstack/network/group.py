@@ -1,0 +1,80 @@
+"""Security groups and their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kilonova.cloud.network.group_service import NewRule
+from kilonova.cloud.network.model import Group, Listing, Rule
+from kilonova.cloud.network.service import NetworkServices
+from kilonova.core.context import Context
+from kilonova.core.errors import NotFound
+from kilonova.edge.openstack.network import view
+from kilonova.edge.openstack.network.attribute import DESCRIPTION, ID, NAME, OWNER, REVISION, STRING, UUID, Attribute
+from kilonova.edge.openstack.network.resource import Resource, Values
+from kilonova.kit.http import Request
+
+_PORT: Final = {"type": ["integer", "null"], "minimum": -1, "maximum": 65535}
+_NULL_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
+_ETHERTYPE: Final = {"type": ["string", "null"], "pattern": "^[iI][pP][vV][46]$"}
+_PROTOCOL: Final = {"type": ["string", "integer", "null"], "maxLength": 16, "minimum": 0, "maximum": 255}
+
+_GROUP: Final = (ID, NAME, DESCRIPTION, *OWNER, REVISION)
+_RULE: Final = (
+    ID,
+    DESCRIPTION,
+    *OWNER,
+    Attribute("security_group_id", "group_id", UUID, "c"),
+    Attribute("direction", "direction", {"enum": ["ingress", "egress"]}, "c"),
+    Attribute("ethertype", "ethertype", _ETHERTYPE, "c", convert=lambda v: f"IPv{v[-1]}" if v else "IPv4"),
+    Attribute("protocol", "protocol", _PROTOCOL, "c", sortable=False, convert=lambda v: None if v is None else str(v)),
+    Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False),
+    Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False),
+    Attribute("remote_ip_prefix", "remote_prefix", {**STRING, "type": ["string", "null"]}, "c", sortable=False),
+    Attribute("remote_group_id", "remote_group", _NULL_UUID, "c", sortable=False),
+)
+
+
+class _Rules:
+    """The service's commands on rules, under the names that every resource's have."""
+
+    def __init__(self, services: NetworkServices) -> None:
+        self._groups = services.groups
+
+    async def find(self, context: Context, listing: Listing) -> list[Rule]:
+        return await self._groups.find_rules(context, listing)
+
+    async def get(self, context: Context, identifier: str) -> Rule:
+        return await self._groups.get_rule(context, identifier)
+
+    async def update(self, context: Context, identifier: str, values: Mapping[str, Any]) -> Rule:
+        raise NotFound("A rule cannot be changed.")
+
+    async def delete(self, context: Context, identifier: str) -> None:
+        await self._groups.delete_rule(context, identifier)
+
+
+def groups(services: NetworkServices) -> Resource:
+    """`/security-groups`."""
+
+    async def create(request: Request, values: Values) -> Group:
+        return await services.groups.create(
+            request.context, values["name"], values.get("description", ""), values.get("project_id")
+        )
+
+    return Resource("security_group", _GROUP, services.groups, create, view.group, required=("name",))
+
+
+def rules(services: NetworkServices) -> Resource:
+    """`/security-group-rules`."""
+
+    async def create(request: Request, values: Values) -> Rule:
+        # A rule belongs to its group's project, whatever the body says.
+        values.pop("project_id", None)
+        return await services.groups.create_rule(request.context, NewRule(**values))
+
+    required = ("security_group_id", "direction")
+    return Resource(
+        "security_group_rule", _RULE, _Rules(services), create, view.rule, required=required, updatable=False
+    )

@@ -1,0 +1,84 @@
+"""Lists: filters, order, pages and their links (Networking API reference, "Filtering", "Sorting", "Pagination")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from kilonova.cloud.network.model import Listing
+from kilonova.core.errors import Invalid
+from kilonova.edge.openstack.network.attribute import Attribute, read_filter
+from kilonova.kit.http import Request
+
+MAX_PAGE: Final = 1000
+_OTHER: Final = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir", "verbose"})
+
+
+def read_listing(request: Request, attributes: Sequence[Attribute]) -> Listing:
+    """The page that a request asks for. Raises Invalid for what cannot be filtered or sorted by."""
+    known = {a.name: a for a in attributes if a.query is not None}
+    filters: dict[str, tuple[Any, ...]] = {}
+    unknown = sorted(name for name in request.query if name not in known and name not in _OTHER)
+    if unknown:
+        raise Invalid(f"{[u[:64] for u in unknown[:8]]} is invalid attribute for filtering", why="http_bad_request")
+    for name, texts in request.query.items():
+        if name in known:
+            filters[known[name].field] = read_filter(known[name], texts)
+    return Listing(
+        filters=filters,
+        sort=_read_sort(request, known),
+        limit=_read_limit(request),
+        marker=request.query_one("marker"),
+        reverse=(request.query_one("page_reverse") or "").lower() in ("true", "1"),
+    )
+
+
+def links(request: Request, collection: str, listing: Listing, rows: Sequence[Any]) -> dict[str, Any]:
+    """`{"networks_links": […]}` to the pages after and before this one, or {} when it is all there is."""
+    if not rows or listing.limit is None:
+        return {}
+    is_full = len(rows) >= listing.limit
+    found = []
+    if is_full if not listing.reverse else listing.marker is not None:
+        found.append({"rel": "next", "href": _url(request, rows[-1].id, reverse=False)})
+    if is_full if listing.reverse else listing.marker is not None:
+        found.append({"rel": "previous", "href": _url(request, rows[0].id, reverse=True)})
+    return {f"{collection}_links": found} if found else {}
+
+
+def pick(request: Request, shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Only the `fields` asked for, where any are."""
+    wanted = request.query.get("fields")
+    return shown if not wanted else {name: shown[name] for name in wanted if name in shown}
+
+
+def _read_sort(request: Request, known: Mapping[str, Attribute]) -> tuple[tuple[str, bool], ...]:
+    keys, ways = request.query.get("sort_key", []), request.query.get("sort_dir", [])
+    if len(ways) not in (0, len(keys)):
+        raise Invalid("The number of sort_keys and sort_dirs must be same", why="http_bad_request")
+    order = []
+    for key, way in zip(keys[:16], ways[:16] or ["asc"] * len(keys[:16]), strict=True):
+        if key not in known or not known[key].sortable:
+            raise Invalid(f"['{key[:64]}'] is invalid attribute for sorting", why="http_bad_request")
+        if way not in ("asc", "desc"):
+            raise Invalid(f"['{way[:64]}'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'")
+        order.append((known[key].field, way == "asc"))
+    return tuple(order)
+
+
+def _read_limit(request: Request) -> int:
+    text = request.query_one("limit")
+    if text is None:
+        return MAX_PAGE
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise Invalid(
+            f"Bad limit request: Limit must be an integer 0 or greater and not '{text[:32]}'.", why="bad_request"
+        )
+    return min(int(text), MAX_PAGE) or MAX_PAGE
+
+
+def _url(request: Request, marker: str, *, reverse: bool) -> str:
+    kept = [(n, v) for n, values in request.query.items() for v in values if n not in ("marker", "page_reverse")]
+    pairs = [*kept, ("marker", marker), *([("page_reverse", "True")] if reverse else [])]
+    return f"{request.base_url}{request.path}?{urlencode(pairs)}"

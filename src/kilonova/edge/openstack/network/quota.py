@@ -1,0 +1,55 @@
+"""Limits of projects on networks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilonova.cloud.network.service import RESOURCES, NetworkServices
+from kilonova.kit.http import Request, Route
+from kilonova.kit.http.route import Answer
+
+_LIMIT: Final = {"type": "integer", "minimum": -1, "maximum": 2**31 - 1}
+_UPDATE: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "quota": {
+            "type": "object",
+            "properties": {**dict.fromkeys(RESOURCES, _LIMIT), "force": {"type": "boolean"}},
+            "additionalProperties": False,
+        }
+    },
+    "required": ["quota"],
+    "additionalProperties": False,
+}
+
+
+class QuotaRoutes:
+    """`/quotas`. `details` adds the use."""
+
+    def __init__(self, services: NetworkServices) -> None:
+        self._limits = services.limits
+
+    def routes(self) -> list[Route]:
+        one = "/quotas/{project_id}"
+        return [
+            Route("GET", one, self.show, "get_quota"),
+            Route("GET", f"{one}/default", self.show_default, "get_quota"),
+            Route("GET", f"{one}/details", self.show_details, "get_quota"),
+            Route("PUT", one, self.update, "update_quota", schema=_UPDATE),
+        ]
+
+    async def show(self, request: Request) -> Answer:
+        found = await self._limits.get(request.params["project_id"])
+        return {"quota": {name: use.limit for name, use in found.items()}}
+
+    async def show_default(self, request: Request) -> Answer:
+        return {"quota": self._limits.defaults()}
+
+    async def show_details(self, request: Request) -> Answer:
+        found = await self._limits.get(request.params["project_id"])
+        return {"quota": {name: {"limit": use.limit, "used": use.used, "reserved": 0} for name, use in found.items()}}
+
+    async def update(self, request: Request) -> Answer:
+        wanted = {name: limit for name, limit in request.json["quota"].items() if name != "force"}
+        found = await self._limits.set(request.params["project_id"], wanted)
+        return {"quota": {name: use.limit for name, use in found.items()}}

@@ -1,0 +1,106 @@
+"""The five operations that every resource of this API has, made from its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from kilonova.cloud.network.model import Listing
+from kilonova.core.context import Context
+from kilonova.core.errors import Forbidden
+from kilonova.edge.openstack.network.attribute import Attribute, body_schema, read_values
+from kilonova.edge.openstack.network.listing import links, pick, read_listing
+from kilonova.kit.http import Request, Route
+from kilonova.kit.http.route import Answer
+
+Values = dict[str, Any]
+
+
+class Commands(Protocol):
+    """What a resource's service can do."""
+
+    async def find(self, context: Context, listing: Listing) -> Sequence[Any]: ...
+
+    async def get(self, context: Context, identifier: str) -> Any: ...
+
+    async def update(self, context: Context, identifier: str, values: Mapping[str, Any]) -> Any: ...
+
+    async def delete(self, context: Context, identifier: str) -> None: ...
+
+
+class Resource:
+    """List, show, create, update and delete of one kind.
+
+    `create(request, values)` makes one from the domain's words. `view(row, request)` renders it. `allow(request,
+    values)`, where given, refuses members that need more rights than the operation itself.
+    """
+
+    def __init__(
+        self,
+        member: str,
+        attributes: Sequence[Attribute],
+        commands: Commands,
+        create: Callable[[Request, Values], Awaitable[Any]],
+        view: Callable[[Any, Request], Mapping[str, Any]],
+        *,
+        required: Sequence[str] = (),
+        updatable: bool = True,
+        allow: Callable[[Request, str, Values], Awaitable[None]] | None = None,
+    ) -> None:
+        self._member, self._collection = member, f"{member}s"
+        self._attributes = attributes
+        self._commands = commands
+        self._create = create
+        self._view = view
+        self._required = required
+        self._updatable = updatable
+        self._allow = allow
+
+    def routes(self) -> list[Route]:
+        """The routes under `/v2.0`."""
+        member, path = self._member, f"/{self._collection.replace('_', '-')}"
+        one = f"{path}/{{id}}"
+        making = body_schema(member, self._attributes, "c", self._required)
+        changing = body_schema(member, self._attributes, "u", ())
+        routes = [
+            Route("GET", path, self.list, f"get_{member}"),
+            Route("POST", path, self.create, f"create_{member}", schema=making, success=201),
+            Route("GET", one, self.show, f"get_{member}"),
+            Route("DELETE", one, self.delete, f"delete_{member}", success=204),
+        ]
+        if self._updatable:
+            routes.append(Route("PUT", one, self.update, f"update_{member}", schema=changing))
+        return routes
+
+    async def list(self, request: Request) -> Answer:
+        listing = read_listing(request, self._attributes)
+        rows = await self._commands.find(request.context, listing)
+        shown = [pick(request, self._view(row, request)) for row in rows]
+        return {self._collection: shown, **links(request, self._collection, listing, rows)}
+
+    async def show(self, request: Request) -> Answer:
+        row = await self._commands.get(request.context, request.params["id"])
+        return {self._member: pick(request, self._view(row, request))}
+
+    async def create(self, request: Request) -> Answer:
+        values = read_values(request.json[self._member], self._attributes)
+        if self._allow is not None:
+            await self._allow(request, "create", values)
+        return {self._member: self._view(await self._create(request, values), request)}
+
+    async def update(self, request: Request) -> Answer:
+        values = read_values(request.json[self._member], self._attributes)
+        if self._allow is not None:
+            await self._allow(request, "update", values)
+        row = await self._commands.update(request.context, request.params["id"], values)
+        return {self._member: self._view(row, request)}
+
+    async def delete(self, request: Request) -> Answer:
+        await self._commands.delete(request.context, request.params["id"])
+        return None
+
+
+def refuse_unless(request: Request, rule: str, **target: str | None) -> None:
+    """Raises Forbidden unless policy lets the caller do `rule`."""
+    if not request.permits(rule, **target):
+        raise Forbidden(f"{rule} is disallowed by policy", rule=rule)

@@ -1,0 +1,64 @@
+"""Everything under `/network`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from kilonova.cloud.network.service import NetworkServices
+from kilonova.core.errors import Failure
+from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.fault import network_fault
+from kilonova.edge.openstack.network import discovery
+from kilonova.edge.openstack.network.group import groups, rules
+from kilonova.edge.openstack.network.network import networks, subnets
+from kilonova.edge.openstack.network.port import ports
+from kilonova.edge.openstack.network.quota import QuotaRoutes
+from kilonova.edge.openstack.network.router import RouterRoutes
+from kilonova.kit.http import Request, Response, Route, Service, unbuilt
+
+_UNBUILT: Final = (
+    "address-groups", "address-scopes", "auto-allocated-topology", "default-security-group-rules", "flavors",
+    "floatingips", "local_ips", "log", "metering", "ndp_proxies", "network-ip-availabilities",
+    "network_segment_ranges", "qos", "quotas", "rbac-policies", "segments", "service-providers", "service_profiles",
+    "subnetpools", "trunks", "vpn", "bgpvpn", "fwaas", "lbaas", "sfc",
+)  # fmt: skip
+_TAGGED: Final = ("networks", "subnets", "ports", "routers", "security-groups")
+_ROUTER_ACTIONS: Final = (
+    "add_extraroutes", "remove_extraroutes", "add_external_gateways", "remove_external_gateways",
+    "update_external_gateways", "conntrack_helpers", "l3-agents",
+)  # fmt: skip
+_NAMES: Final = {"mac": "Mac", "ip": "Ip", "http": "HTTP", "dns": "DNS", "icmp": "Icmp"}
+
+
+def build_network_service(
+    services: NetworkServices,
+    gate: Gate,
+    prefix: str = "/network",
+    observe: Callable[[str, str, int, float], None] | None = None,
+) -> Service:
+    """The Network API, to be served at `prefix`; the gate holds `network.policy.RULES`."""
+    v2: list[Route] = [
+        *networks(services).routes(),
+        *subnets(services).routes(),
+        *ports(services).routes(),
+        *RouterRoutes(services).routes(),
+        *groups(services).routes(),
+        *rules(services).routes(),
+        *QuotaRoutes(services).routes(),
+        *unbuilt(*(f"/{name}{tail}" for name in _UNBUILT for tail in ("", "/{rest:path}"))),
+        *unbuilt(*(f"/{name}/{{id}}/tags{tail}" for name in _TAGGED for tail in ("", "/{tag}"))),
+        *unbuilt(*(f"/routers/{{id}}/{name}" for name in _ROUTER_ACTIONS)),
+        *unbuilt("/ports/{id}/bindings", "/ports/{id}/bindings/{rest:path}", "/agents/{rest:path}"),
+    ]
+    routes = [*discovery.routes(), *(replace(route, path="/v2.0" + route.path) for route in v2)]
+    return build_service("network", prefix, routes, gate, fault, observe=observe)
+
+
+def fault(failure: Failure, request: Request) -> Response:
+    """As Neutron words it: the domain's `why` (`network_in_use`) is the exception's name there (`NetworkInUse`)."""
+    why = failure.facts.get("why")
+    if isinstance(why, str):
+        failure.facts.setdefault("type", "".join(_NAMES.get(word, word.capitalize()) for word in why.split("_")))
+    return network_fault(failure, request)

@@ -1,0 +1,164 @@
+"""Rows as the Network API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kilonova.cloud.network.model import FixedIp, Group, Network, Port, Route, Router, Rule, Subnet
+from kilonova.kit.http import Request
+
+
+def network(row: Network, request: Request) -> Mapping[str, Any]:
+    """API reference, "Networks"."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        **_owner(row.project_id),
+        "admin_state_up": row.admin_up,
+        "status": "ACTIVE",
+        "shared": row.shared,
+        "router:external": row.external,
+        "mtu": row.mtu,
+        "port_security_enabled": row.port_security,
+        "subnets": list(row.subnets),
+        **_standard(row),
+    }
+
+
+def subnet(row: Subnet, request: Request) -> Mapping[str, Any]:
+    """API reference, "Subnets"."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        **_owner(row.project_id),
+        "network_id": row.network_id,
+        "ip_version": row.ip_version,
+        "cidr": row.cidr,
+        "gateway_ip": row.gateway_ip,
+        "enable_dhcp": row.enable_dhcp,
+        "dns_nameservers": list(row.dns_servers),
+        "host_routes": _routes(row.host_routes),
+        "allocation_pools": [{"start": p.start, "end": p.end} for p in row.pools],
+        "ipv6_ra_mode": row.ra_mode or None,
+        "ipv6_address_mode": row.address_mode or None,
+        **_standard(row),
+    }
+
+
+def port(row: Port, request: Request) -> Mapping[str, Any]:
+    """API reference, "Ports"; where a port is bound only for whom policy lets see it."""
+    shown = {
+        "id": row.id,
+        "name": row.name,
+        **_owner(row.project_id),
+        "network_id": row.network_id,
+        "mac_address": row.mac,
+        "admin_state_up": row.admin_up,
+        "status": row.status,
+        "device_id": row.device_id,
+        "device_owner": row.device_owner,
+        "fixed_ips": _fixed(row.fixed_ips),
+        "security_groups": list(row.groups),
+        "port_security_enabled": row.port_security,
+        "binding:vnic_type": "normal",
+        **_standard(row),
+    }
+    if request.permits("get_port:binding:host_id"):
+        shown["binding:host_id"] = row.host_id
+        shown["binding:vif_type"] = "bridge" if row.host_id else "unbound"
+        shown["binding:vif_details"] = {}
+        shown["binding:profile"] = {}
+    return shown
+
+
+def router(row: Router, request: Request) -> Mapping[str, Any]:
+    """API reference, "Routers"."""
+    gateway = None
+    if row.gateway is not None:
+        gateway = {
+            "network_id": row.gateway.network_id,
+            "enable_snat": row.gateway.snat,
+            "external_fixed_ips": _fixed(row.gateway.fixed_ips),
+        }
+    return {
+        "id": row.id,
+        "name": row.name,
+        **_owner(row.project_id),
+        "admin_state_up": row.admin_up,
+        "status": "ACTIVE",
+        "external_gateway_info": gateway,
+        "routes": _routes(row.routes),
+        **_standard(row),
+    }
+
+
+def interface(router_id: str, leg: Port) -> Mapping[str, Any]:
+    """The answer to adding or removing a router's interface."""
+    subnets = [f.subnet_id for f in leg.fixed_ips]
+    return {
+        "id": router_id,
+        **_owner(leg.project_id),
+        "port_id": leg.id,
+        "network_id": leg.network_id,
+        "subnet_id": subnets[0] if subnets else None,
+        "subnet_ids": subnets,
+    }
+
+
+def group(row: Group, request: Request) -> Mapping[str, Any]:
+    """API reference, "Security groups"."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        **_owner(row.project_id),
+        "security_group_rules": [rule(r, request) for r in row.rules],
+        **_standard(row),
+    }
+
+
+def rule(row: Rule, request: Request) -> Mapping[str, Any]:
+    """API reference, "Security group rules"; a rule never changes."""
+    made = _time(row.created_at)
+    return {
+        "id": row.id,
+        **_owner(row.project_id),
+        "security_group_id": row.group_id,
+        "direction": row.direction,
+        "ethertype": row.ethertype,
+        "protocol": row.protocol,
+        "port_range_min": row.port_min,
+        "port_range_max": row.port_max,
+        "remote_ip_prefix": row.remote_prefix,
+        "remote_group_id": row.remote_group,
+        "description": row.description,
+        "revision_number": 0,
+        "created_at": made,
+        "updated_at": made,
+    }
+
+
+def _owner(project_id: str) -> dict[str, str]:
+    return {"tenant_id": project_id, "project_id": project_id}
+
+
+def _standard(row: Network | Subnet | Port | Router | Group) -> dict[str, Any]:
+    return {
+        "description": row.description,
+        "revision_number": row.revision,
+        "created_at": _time(row.created_at),
+        "updated_at": _time(row.updated_at),
+    }
+
+
+def _fixed(addresses: Iterable[FixedIp]) -> list[dict[str, str]]:
+    return [{"subnet_id": f.subnet_id, "ip_address": f.address} for f in addresses]
+
+
+def _routes(routes: Iterable[Route]) -> list[dict[str, str]]:
+    return [{"destination": r.destination, "nexthop": r.nexthop} for r in routes]
+
+
+def _time(micros: int) -> str:
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
