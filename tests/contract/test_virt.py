@@ -271,6 +271,22 @@ async def test_a_guest_that_ignores_requests_is_left_running(rig: Rig, driver: V
     assert await state(driver, sid) == before
 
 
+async def test_a_cancelled_start_has_ended_and_the_guest_can_be_removed_at_once(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest()
+    sid = spec.server_id
+    await driver.define(spec, rig.disks(sid), ())
+    task = asyncio.create_task(driver.power_on(sid))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    after = await state(driver, sid)
+    await asyncio.sleep(0.3)
+    assert await state(driver, sid) == after, "nothing of the start is still going on"
+    await driver.power_off(sid)
+    await driver.undefine(sid)
+    assert await driver.list() == ()
+
+
 async def test_what_happens_to_a_guest_is_told(rig: Rig, driver: VirtDriver) -> None:
     events: list[PowerEvent] = []
     reader = asyncio.create_task(collect(driver, events))

@@ -112,16 +112,27 @@ class LibvirtConnection:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def call(self, work: Callable[[Any], T], deadline: float = _CALL_DEADLINE) -> T:
-        """Run `work(connection)` in a thread. Raises DriverError; `unavailable` when libvirtd is away or too slow."""
+        """Run `work(connection)` in a thread. Raises DriverError; `unavailable` when libvirtd is away or too slow.
+
+        libvirt's calls cannot be stopped half way: who cancels one goes on when it has ended, so that the next call
+        for the same guest does not meet it.
+        """
         connection = self._connection
         if connection is None:
             raise DriverError("unavailable", "The hypervisor's daemon is not there.", retryable=True)
         return await self._run(lambda: work(connection), deadline)
 
     async def _run(self, work: Callable[[], T], deadline: float) -> T:
+        running = self._pool.submit(work)
+        waiting = asyncio.wrap_future(running)
+        waiting.add_done_callback(_look_at)
         try:
             async with asyncio.timeout(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+                return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if not running.cancel():
+                await asyncio.wait([waiting], timeout=deadline)
+            raise
         except TimeoutError as error:
             raise DriverError("unavailable", "The hypervisor did not answer in time.", retryable=True) from error
         except self._libvirt.libvirtError as error:
@@ -187,3 +198,9 @@ class LibvirtConnection:
                 log.debug("closing a dead connection", reason=str(error))
         if events is not None:
             events.stop()
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Whoever waited may be gone: the outcome has been seen all the same."""
+    if not future.cancelled():
+        future.exception()
