@@ -203,6 +203,8 @@ class LinuxNet:
         others = [device for port, device in self._devices.items() if port != doc.port_id]
         device = self._devices.get(doc.port_id) or self._naming.device("tap", doc.port_id, others)
         if self._applied.get(key) != doc:
+            for group in {rule.remote_group for rule in doc.rules if rule.remote_group}:
+                check_id(group)
             self._applied.pop(key, None)
             host, names = host_entry(doc), name_entry(doc)
             rules = self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external)
@@ -285,7 +287,7 @@ class LinuxNet:
                 LOG.warning("networks could not be repaired: %s", error.message, extra={"detail": error.detail})
 
     def _repair(self) -> None:
-        if self._port_devices().keys() < self._devices.keys():
+        if any(self._naming.table not in nft.list_tables(family) for family in ("bridge", "inet")):
             LOG.warning("packet rules were removed from outside; putting them back")
             nft.apply(self._ruleset.foundation())
             lost, self._applied = self._applied, {}
