@@ -26,7 +26,7 @@ _MAGIC: Final = (
     (b"QED\0", "qed"),
     (b"LUKS\xba\xbe", "luks"),
 )
-_DISK_CONTAINERS: Final = frozenset({"bare", "ami", "aki", "ari"})
+DISK_CONTAINERS: Final = frozenset({"bare", "ami", "aki", "ari"})
 
 
 class Unfit(Failure):
@@ -43,8 +43,8 @@ class ContentCheck:
     """
 
     def __init__(self, disk_format: str, container_format: str) -> None:
-        self._claim = disk_format if container_format in _DISK_CONTAINERS else "raw"
-        self._is_disk = container_format in _DISK_CONTAINERS
+        self._claim = disk_format if container_format in DISK_CONTAINERS else "raw"
+        self._is_disk = container_format in DISK_CONTAINERS
         self._inspectors: dict[str, Any] = {name: make() for name, make in _inspectors().items() if name != "raw"}
         self._head = b""
         self._size = 0
@@ -68,8 +68,7 @@ class ContentCheck:
         found = [name for name, inspector in self._inspectors.items() if self._is(inspector)]
         name = "+".join(sorted(found, reverse=True)) or "raw"
         if name not in _ACCEPTED.get(self._claim, {self._claim}):
-            claim = f"disk_format {self._claim}" if self._is_disk else "its container_format"
-            raise Unfit(f"Image content does not match {claim}: it is {name}")
+            raise self._mismatch(name)
         if self._claim not in found:
             return self._size
         inspector = self._inspectors[self._claim]
@@ -88,7 +87,11 @@ class ContentCheck:
         """A header cut short escapes its inspector, yet a hypervisor that guesses would believe it."""
         for magic, name in _MAGIC:
             if self._head.startswith(magic) and name != self._claim:
-                raise Unfit(f"Image content does not match disk_format {self._claim}: it is {name}")
+                raise self._mismatch(name)
+
+    def _mismatch(self, found: str) -> Unfit:
+        claim = f"disk_format {self._claim}" if self._is_disk else "its container_format"
+        return Unfit(f"Image content does not match {claim}: it is {found}")
 
     def _is(self, inspector: Any) -> bool:
         inspector.finish()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kilonova.cloud.image import query, store
 from kilonova.cloud.image.change import apply
+from kilonova.cloud.image.content import DISK_CONTAINERS
 from kilonova.cloud.image.model import (
     ACTIVE,
     DEACTIVATED,
@@ -22,7 +23,7 @@ from kilonova.cloud.image.model import (
 )
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context, Scope
-from kilonova.core.errors import Conflict, Failure, Forbidden, Lost, NotFound, TooLarge, Unavailable
+from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, TooLarge, Unavailable
 from kilonova.core.ids import NewId, is_uuid, new_uuid
 from kilonova.kit.blob import Blobs, Reader
 from kilonova.kit.db import Database, Tx
@@ -160,9 +161,11 @@ class ImageService:
         return ImageTicket(url=path.absolute().as_uri(), sha512=ref.sha512, size=ref.size, disk_format=ref.disk_format)
 
     def ref(self, image: Image) -> ImageRef:
-        """The image as nodes know it. Raises Conflict when it has no bytes."""
+        """The image as nodes know it. Raises Conflict when it has no bytes, Invalid when it is an archive, no disk."""
         if image.sha512 is None or image.size is None or image.disk_format is None:
             raise Conflict(f"Image {image.id} is not active.")
+        if image.container_format not in DISK_CONTAINERS:
+            raise Invalid(f"Image {image.id} is an archive ({image.container_format}), and a server needs a disk.")
         return ImageRef(
             image_id=image.id,
             name=image.name or "",
