@@ -113,8 +113,11 @@ class Engine:
         return None if self._stopping or len(self._owned) >= self._pace.most else self.worker_id
 
     def adopt(self, op: Operation) -> None:
-        if self._stopping or op.id in self._owned:
+        if self._stopping:
             return
+        if (stale := self._owned.get(op.id)) and stale.task:
+            # It was taken from this worker and came back under a higher fence: what still runs of it commits nothing.
+            stale.task.cancel()
         owned = self._owned[op.id] = _Owned(op, asyncio.Event())
         owned.task = asyncio.create_task(self._drive(owned), name=f"operation-{op.id}")
 
@@ -176,18 +179,21 @@ class Engine:
             while True:
                 async with self._active:
                     owned.bell.clear()
-                    ending = await self._driver.advance(owned.operation)
+                    ending = await self._advance(owned.operation)
                 if isinstance(ending, Ended):
                     return
                 if isinstance(ending, Pause) and ending.seconds > 0:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(ending.seconds):
                             await owned.bell.wait()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            # Nothing is lost: the row stands, and the next worker (or the next start) takes it up.
-            log.exception("an operation could not be driven", operation=owned.operation.id, flow=owned.operation.flow)
         finally:
             if self._owned.get(owned.operation.id) is owned:
                 del self._owned[owned.operation.id]
+
+    async def _advance(self, op: Operation) -> Pause | Ended:
+        """One step. As long as this worker owns the row nobody else takes it, so whatever happens it goes on."""
+        try:
+            return await self._driver.advance(op)
+        except Exception:
+            log.exception("an operation could not be driven", operation=op.id, flow=op.flow, step=op.step)
+            return Pause(self._pace.retry_longest)

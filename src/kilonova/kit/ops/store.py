@@ -173,7 +173,12 @@ def save(tx: Tx, op: Operation, *, wait: Lock | None = None, due: bool = False) 
 
 
 def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) -> list[str]:
-    """Move an operation of ours to history and free its locks; answers whom to wake (its parent). Raises Lost."""
+    """Move an operation of ours to history and free its locks; answers whom to wake (its parent). Raises Lost.
+
+    Locks before the row, as everywhere, so that it cannot deadlock with `supersede`.
+    """
+    if op.parent_id is None:
+        tx.execute(delete(operation_lock).where(operation_lock.c.operation_id == op.id))
     gone = tx.execute(
         delete(operation).where(operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence)
     )
@@ -185,10 +190,7 @@ def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) ->
         "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at,
     }  # fmt: skip
     tx.execute(insert(operation_history).values(**row, outcome=outcome, error=error, finished_at=tx.now))
-    if op.parent_id is None:
-        tx.execute(delete(operation_lock).where(operation_lock.c.operation_id == op.id))
-        return []
-    return notify(tx, Lock("operation", op.id))
+    return [] if op.parent_id is None else notify(tx, Lock("operation", op.id))
 
 
 def supersede(tx: Tx, lock: Lock) -> list[str]:
@@ -242,11 +244,13 @@ def outcome(tx: Tx, operation_id: str) -> Outcome | None:
 
 
 def renew(tx: Tx, mine: str) -> bool:
-    """Say that a worker lives; False when it had been declared dead (it then owns nothing any more)."""
+    """Say that a worker lives; False when it had been declared dead (it then owns nothing any more, not even what was
+    written as its own after that)."""
     now = {"renewed_at": clock_now(tx)}
     if tx.execute(update(worker).where(worker.c.id == mine).values(**now)).rowcount:
         return True
     insert_new(tx, worker, {"id": mine, **now})
+    tx.execute(update(operation).where(operation.c.worker == mine).values(worker=None, run_at=tx.now))
     return False
 
 
