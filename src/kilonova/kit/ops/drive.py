@@ -197,6 +197,8 @@ class Driver:
         if tries.waiting in (mark, (ending.subject, None)) and ending.commit is None:
             tries.waiting = mark
             return Pause(ending.poll)
+        if tries.waiting is not None:
+            tries.progress_at = self.clock.now()
         moved = _moved(op, run)
 
         def work(tx: Tx) -> bool:
