@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -232,9 +232,11 @@ def add_debt(tx: Tx, host_id: str, server_id: str, fence: int) -> None:
         tx.execute(update(debt).where(older).values(fence=fence))
 
 
-def settle_debts(tx: Tx, host_id: str, server_ids: Sequence[str]) -> None:
-    """A host reported these guests absent."""
-    tx.execute(delete(debt).where(debt.c.host_id == host_id, debt.c.server_id.in_(server_ids)))
+def settle_debts(tx: Tx, host_id: str, gone: Mapping[str, int]) -> None:
+    """A host reported these guests absent (server → fence); a report from before the debt settles nothing."""
+    for server_id, fence in sorted(gone.items()):
+        mine = and_(debt.c.host_id == host_id, debt.c.server_id == server_id)
+        tx.execute(delete(debt).where(mine, debt.c.fence <= fence))
 
 
 def debts(tx: Tx, host_id: str | None = None) -> list[Debt]:

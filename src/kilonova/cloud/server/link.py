@@ -170,9 +170,9 @@ class NodeLink:
     def _store(self, tx: Tx, host_id: str, fresh: tuple[GuestObservation, ...]) -> None:
         """Keep observations, settle debts, wake who waits, and let servers follow what nobody asked for."""
         known = [o for o in fresh if guest_store.observe(tx, host_id, o)]
-        gone = {o.server_id for o in fresh if o.power == "absent"} - {o.server_id for o in known}
+        gone = {o.server_id: o.fence for o in fresh if o.power == "absent"}
         if gone:
-            hosts.settle_debts(tx, host_id, sorted(gone))
+            hosts.settle_debts(tx, host_id, gone)
         if known:
             settle(tx, host_id, known)
             self._operations.notify(tx, "guest", [o.server_id for o in known])
@@ -220,7 +220,7 @@ class NodeLink:
     async def _watch_silence(self) -> None:
         """Hosts that say nothing for too long are down; hosts heard again are up. Only news is written."""
         while True:
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(min(1.0, self._silence / 4))
             limit = self._clock.now() - int(self._silence * 1e6)
             for host_id, heard in tuple(self._heard.items()):
                 try:
