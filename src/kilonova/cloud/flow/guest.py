@@ -10,7 +10,7 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
-from kilonova.core.errors import Failure
+from kilonova.core.errors import Failure, Unavailable
 from kilonova.kit.db import Tx
 from kilonova.kit.ops import Lock, Wait
 from kilonova.wire.guest import GuestDocument, GuestSpec, ImageRef
@@ -84,6 +84,17 @@ def abandon(tx: Tx, nodes: Nodes, guest: Guest) -> None:
     hosts.add_debt(tx, guest.host_id, guest.server_id, fence)
     guest_store.remove(tx, guest.host_id, guest.server_id)
     nodes.nudge(tx, guest.host_id, GuestSpec(server_id=guest.server_id, fence=fence, version=1, power="absent"))
+
+
+def confirm(tx: Tx, guest: Guest) -> None:
+    """Raise Unavailable (look again) when the host has reported since `guest` was read.
+
+    Reports about a server that is being changed are its flow's business: the last one must not fall between the flow's
+    look and its end.
+    """
+    present = guest_store.get(tx, guest.host_id, guest.server_id, lock=True)
+    if present is None or present.seen != guest.seen:
+        raise Unavailable("The guest changed meanwhile")
 
 
 def subject(server_id: str) -> Lock:

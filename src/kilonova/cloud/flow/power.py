@@ -57,9 +57,12 @@ class PowerFlow:
         if guest.error is not None:
             return Fail(Failure(guest.error.message, detail=guest.error.detail))
         power = guest.observed.power if guest.observed else "unknown"
+        if self.arrival == "run" and power != "running":
+            return Fail(Failure(f"The guest did not stay up: it is {power}"))
 
         def commit(tx: Tx) -> None:
             server = store.lock(tx, ALL, run.subject_id)
+            guests.confirm(tx, guest)
             store.move(tx, server, self.arrival, power=power, fault=None)
 
         return Done(commit)

@@ -140,6 +140,7 @@ class ServerCreate:
 
         def commit(tx: Tx) -> None:
             current = store.lock(tx, ALL, server.id)
+            guests.confirm(tx, guest)
             store.move(tx, current, "run", power="running", launched_at=tx.now, fault=None)
 
         return Done(commit)
