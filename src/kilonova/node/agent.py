@@ -234,7 +234,9 @@ class Agent:
     def _keeper(self, server_id: str) -> Keeper:
         keeper = self._keepers.get(server_id)
         if keeper is None:
-            keeper = self._keepers[server_id] = Keeper(self._hands, self._clock, self._post, self._slots)
+            keeper = self._keepers[server_id] = Keeper(
+                self._hands, self._clock, self._post, self._slots, self._rhythm.retry
+            )
             if spec := self._journal.specs.get(server_id):
                 keeper.want(spec)
         return keeper
@@ -269,6 +271,9 @@ class Agent:
                     ack = await self._control.report(report)
                     self._journal.acknowledge(ack.acked)
                 except Failure:
+                    await self._clock.sleep(self._rhythm.retry)
+                except Exception:
+                    log.exception("a report was not taken", host=self.identity.name)
                     await self._clock.sleep(self._rhythm.retry)
 
     async def _follow_events(self) -> None:

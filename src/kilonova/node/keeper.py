@@ -18,7 +18,6 @@ from kilonova.wire.guest import GuestObservation, GuestSpec
 
 log = logs.Logger(__name__)
 TRIES: Final = 3
-PAUSE: Final = 0.5
 TELL_EVERY: Final = 2.0
 
 Post = Callable[[GuestObservation], None]
@@ -27,11 +26,13 @@ Post = Callable[[GuestObservation], None]
 class Keeper:
     """Keeps one guest. `want` gives it a new spec, `look` tells it that something happened."""
 
-    def __init__(self, hands: Hands, clock: Clock, post: Post, slots: asyncio.Semaphore) -> None:
+    def __init__(self, hands: Hands, clock: Clock, post: Post, slots: asyncio.Semaphore, pause: float = 0.5) -> None:
         self._hands = hands
         self._clock = clock
         self._post = post
         self._slots = slots
+        self._pause = pause
+        self._older: set[asyncio.Task[None]] = set()
         self._spec: GuestSpec | None = None
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -49,6 +50,8 @@ class Keeper:
         self._last = None
         if self._task is not None and older is not None and (older.fence < spec.fence or spec.power == "absent"):
             self._task.cancel()
+            self._older.add(self._task)
+            self._task.add_done_callback(self._older.discard)
             self._task = None
         self.look()
 
@@ -60,13 +63,17 @@ class Keeper:
 
     async def stop(self) -> None:
         """Stop working; the guest stays as it is."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = self._older | ({self._task} if self._task is not None else set())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self) -> None:
         me = asyncio.current_task()
         try:
+            if self._older:
+                # A driver may have to finish what it began: until then nobody else touches the guest.
+                await asyncio.wait(set(self._older))
             while self._bell.is_set() and self._spec is not None:
                 self._bell.clear()
                 logs.request_id.set(self._spec.request_id)
@@ -93,7 +100,7 @@ class Keeper:
                 if not failed.retryable or attempt == TRIES:
                     seen = await self._given_up(spec, failed)
                     break
-                await self._clock.sleep(PAUSE * attempt)
+                await self._clock.sleep(self._pause * attempt)
         self._tell(seen)
 
     async def _given_up(self, spec: GuestSpec, failed: DriverError) -> GuestObservation:

@@ -43,9 +43,11 @@ class Networks:
         return list(self._held.values())
 
     async def plug(self, ports: Iterable[PortDoc]) -> tuple[NicDevice, ...]:
-        """Bring up what these ports need, filters in force, and say where their NICs go."""
+        """Bring up what these ports need, filters in force, and say where their NICs go (nowhere without networks)."""
         ports = tuple(ports)
-        if self.realised and any(("network", p.network_id) not in self._held for p in ports):
+        if not self.realised:
+            return tuple(NicDevice(p.port_id, p.mac, "", "", 1500) for p in ports)
+        if any(("network", p.network_id) not in self._held for p in ports):
             answer = await self._control.digest(Digest(host_id=self._host_id, digest=""))
             await self.bring_to(answer.versions)
         devices = [(port, await self._apply_port(port)) for port in ports]
