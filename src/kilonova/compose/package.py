@@ -35,9 +35,14 @@ def _has(program: str) -> bool:
     return Path(program).exists() if program.startswith("/") else shutil.which(program, path=SEARCH) is not None
 
 
+def missing_programs() -> list[str]:
+    """Debian packages whose programs are not here."""
+    return sorted({package for program, package in PROGRAMS.items() if not _has(program)})
+
+
 def missing_packages() -> list[str]:
-    """Debian packages whose programs are not here, and the Python binding of libvirt."""
-    missing = {package for program, package in PROGRAMS.items() if not _has(program)}
+    """As `missing_programs`, and the Python binding of libvirt."""
+    missing = set(missing_programs())
     if importlib.util.find_spec("libvirt") is None:
         missing.add("the Python module libvirt (pip install 'kilonova[libvirt]')")
     return sorted(missing)
