@@ -26,7 +26,7 @@ from kilonova.node.driver.net.dnsmasq import host_entry, name_entry
 from kilonova.node.driver.net.forwarding import Forwarding, load_bridge_filter
 from kilonova.node.driver.net.name import Naming, check_id
 from kilonova.node.driver.net.namespace import list_namespaces
-from kilonova.node.driver.net.network import Bridge, NetworkPlant
+from kilonova.node.driver.net.network import Bridge, NetworkPlant, ruled_bridges
 from kilonova.node.driver.net.port import NetWorld, PortDevice
 from kilonova.node.driver.net.router import RouterPlant
 from kilonova.node.driver.net.ruleset import Ruleset
@@ -287,7 +287,9 @@ class LinuxNet:
                 LOG.warning("networks could not be repaired: %s", error.message, extra={"detail": error.detail})
 
     def _repair(self) -> None:
-        if any(self._naming.table not in nft.list_tables(family) for family in ("bridge", "inet")):
+        bridges = {bridge.name for bridge in self._bridges.values()}
+        ruled = ruled_bridges(self._naming.table, "network")
+        if not (self._port_devices().keys() >= self._devices.keys() and bridges.issubset(ruled)):
             LOG.warning("packet rules were removed from outside; putting them back")
             nft.apply(self._ruleset.foundation())
             lost, self._applied = self._applied, {}

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
@@ -61,7 +61,7 @@ class NetworkPlant:
 
     def bridges(self) -> dict[str, Bridge]:
         """This cloud's bridges by network id, read from the kernel."""
-        external = external_bridges(self._naming.table)
+        external = ruled_bridges(self._naming.table, "external")
         prefix = self._naming.prefix("bridge")
         links = [entry for entry in link.list_links() if entry.name.startswith(prefix) and entry.alias]
         return {entry.alias: Bridge(entry.name, entry.mtu, entry.name in external) for entry in links}
@@ -152,9 +152,9 @@ class NetworkPlant:
             run_inside(self._naming.network_namespace(doc.network_id), server.start)
 
 
-def external_bridges(table: str) -> Collection[str]:
-    """The bridges that the rules treat as the way out."""
-    return {str(member) for member in nft.list_elements("inet", table, "set", "external")}
+def ruled_bridges(table: str, name: Literal["network", "external"]) -> Collection[str]:
+    """The bridges that the rules know, or those of them that are the way out."""
+    return {str(member) for member in nft.list_elements("inet", table, "set", name)}
 
 
 def _served(doc: NetworkDoc) -> list[SubnetDoc]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from kilonova.node.driver.failure import DriverError
 
+ABSENT: Final = "No such file or directory"
 DEADLINE: Final = 20.0
 """Seconds that a transaction may take on a loaded machine."""
 
@@ -20,9 +22,14 @@ def apply(commands: Sequence[dict[str, Any]]) -> None:
 
 def list_elements(family: str, table: str, kind: Literal["set", "map"], name: str) -> list[Any]:
     """The elements of a set or map, as nft lists them; empty when there is no such table. Blocks."""
-    if table not in list_tables(family):
-        return []
-    found = next(item[kind] for item in _parse(_run(["list", kind, family, table, name])) if kind in item)
+    try:
+        items = _parse(_run(["list", kind, family, table, name]))
+    except DriverError as error:
+        # Asking for the list of tables first would read all rules of the host.
+        if ABSENT in error.detail:
+            return []
+        raise
+    found = next(item[kind] for item in items if kind in item)
     return list(found.get("elem", []))
 
 
@@ -37,9 +44,16 @@ def _parse(text: str) -> list[dict[str, Any]]:
 
 
 def _run(arguments: list[str], document: str = "") -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            ["nft", "-j", *arguments], input=document, capture_output=True, text=True, timeout=DEADLINE, check=False
+            ["nft", "-j", *arguments],
+            input=document,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+            env=environment,
         )
     except FileNotFoundError as error:
         raise DriverError("driver", "nftables is not installed: apt-get install nftables") from error
