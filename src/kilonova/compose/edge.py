@@ -14,6 +14,8 @@ from kilonova.edge.openstack.identity.policy import RULES as IDENTITY_RULES
 from kilonova.edge.openstack.identity.routes import build_identity
 from kilonova.edge.openstack.image.policy import RULES as IMAGE_RULES
 from kilonova.edge.openstack.image.routes import build_image_service
+from kilonova.edge.openstack.network.policy import RULES as NETWORK_RULES
+from kilonova.edge.openstack.network.routes import build_network_service
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
@@ -40,7 +42,8 @@ def build_services(control: Control) -> Sequence[Service]:
         ENDPOINTS, region=control.settings.region, observe=observe,
     )  # fmt: skip
     image = build_image_service(control.images, control.uploads, _gate(control, "image", IMAGE_RULES), observe=observe)
-    return [identity, image, _web(control)]
+    network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
+    return [identity, image, network, _web(control)]
 
 
 def _web(control: Control) -> Service:

@@ -14,6 +14,7 @@ from kilonova.cloud.network.router_service import RouterService
 from kilonova.cloud.network.subnet_service import SubnetService
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.core.errors import Invalid
 from kilonova.kit.db import Tx
 
 RESOURCES: Final = (
@@ -32,10 +33,13 @@ class LimitService:
         """Limit and use of every resource."""
         return await self._ground.db.read(lambda tx: quota.uses(tx, project_id, RESOURCES))
 
-    async def set(self, project_id: str, limits: Mapping[str, int]) -> dict[str, Use]:
-        """Set limits (-1: none); they may lie below the present use."""
+    async def set(self, project_id: str, limits: Mapping[str, int], *, check: bool = False) -> dict[str, Use]:
+        """Set limits (-1: none); they may lie below the present use, unless `check`: that raises Invalid then."""
 
         def work(tx: Tx) -> dict[str, Use]:
+            for name, use in quota.uses(tx, project_id, limits if check else ()).items():
+                if 0 <= limits[name] < use.used:
+                    raise Invalid(f"Quota limit {limits[name]} of {name} is lower than its use, {use.used}.")
             for resource in RESOURCES:
                 if resource in limits:
                     quota.set_limit(tx, project_id, resource, limits[resource])

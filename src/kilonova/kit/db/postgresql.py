@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from kilonova.core.errors import Unavailable
 from kilonova.kit.clock import Clock
 from kilonova.kit.db.database import Counts, Work
-from kilonova.kit.db.tx import Tx
+from kilonova.kit.db.tx import Tx, run_effects
 
 T = TypeVar("T")
 ATTEMPTS: Final = 8
@@ -80,8 +80,7 @@ class PostgresqlDatabase:
             self.counts.reads += 1
         else:
             self.counts.writes += 1
-            for effect in tx.effects:
-                effect()
+            run_effects(tx.effects)
         return result
 
 

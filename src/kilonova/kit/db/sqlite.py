@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from kilonova.core.errors import Unavailable
 from kilonova.kit.clock import Clock
 from kilonova.kit.db.database import Counts, Work
-from kilonova.kit.db.tx import Tx
+from kilonova.kit.db.tx import Tx, run_effects
 
 T = TypeVar("T")
 READERS: Final = 2
@@ -179,8 +179,7 @@ def _deliver(batch: list[_Job]) -> None:
 def _settle(jobs: list[_Job]) -> None:
     for job in jobs:
         if job.error is None:
-            for effect in job.effects:
-                effect()
+            run_effects(job.effects)
         if job.future.done():
             continue
         if job.error is None:

@@ -9,6 +9,10 @@ from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 
+from kilonova.kit.log import Logger
+
+log = Logger(__name__)
+
 Statement = Executable | str
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -44,6 +48,15 @@ class Tx:
     @property
     def is_sqlite(self) -> bool:
         return self.connection.dialect.name == "sqlite"
+
+
+def run_effects(effects: Sequence[Callable[[], None]]) -> None:
+    """Do what was asked for after the commit. It holds whatever happens here: one that fails is logged."""
+    for effect in effects:
+        try:
+            effect()
+        except Exception:
+            log.exception("what follows a commit failed")
 
 
 def insert_new(tx: Tx, table: Table, values: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ _EXTENSIONS: Final = {
     "pagination": ("Pagination support", "Pages by limit and marker"),
     "port-security": ("Port Security", "Filters and anti-spoofing of a port on or off"),
     "project-id": ("project_id field enabled", "Projects by the name project_id"),
+    "quota-check-limit": ("Quota engine limit check", "A limit below the use is refused on request"),
     "quota_details": ("Quota details management support", "Use beside the limits"),
     "quotas": ("Quota management support", "Limits of projects"),
     "router": ("Neutron L3 Router", "Routers, their interfaces and gateways"),

@@ -11,11 +11,23 @@ from kilonova.cloud.network.service import NetworkServices
 from kilonova.core.context import Context
 from kilonova.core.errors import NotFound
 from kilonova.edge.openstack.network import view
-from kilonova.edge.openstack.network.attribute import DESCRIPTION, ID, NAME, OWNER, REVISION, STRING, UUID, Attribute
+from kilonova.edge.openstack.network.attribute import (
+    DESCRIPTION,
+    ID,
+    NAME,
+    OWNER,
+    REVISION,
+    STRING,
+    UUID,
+    Attribute,
+    read_whole,
+    whole,
+)
 from kilonova.edge.openstack.network.resource import Resource, Values
 from kilonova.kit.http import Request
 
-_PORT: Final = {"type": ["integer", "null"], "minimum": -1, "maximum": 65535}
+_PORT: Final = whole(-1, 65535, nullable=True)
+_READ_PORT: Final = read_whole(-1, 65535)
 _NULL_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
 _ETHERTYPE: Final = {"type": ["string", "null"], "pattern": "^[iI][pP][vV][46]$"}
 _PROTOCOL: Final = {"type": ["string", "integer", "null"], "maxLength": 16, "minimum": 0, "maximum": 255}
@@ -29,8 +41,8 @@ _RULE: Final = (
     Attribute("direction", "direction", {"enum": ["ingress", "egress"]}, "c"),
     Attribute("ethertype", "ethertype", _ETHERTYPE, "c", convert=lambda v: f"IPv{v[-1]}" if v else "IPv4"),
     Attribute("protocol", "protocol", _PROTOCOL, "c", sortable=False, convert=lambda v: None if v is None else str(v)),
-    Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False),
-    Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False),
+    Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
+    Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
     Attribute("remote_ip_prefix", "remote_prefix", {**STRING, "type": ["string", "null"]}, "c", sortable=False),
     Attribute("remote_group_id", "remote_group", _NULL_UUID, "c", sortable=False),
 )

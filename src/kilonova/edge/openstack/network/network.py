@@ -20,6 +20,8 @@ from kilonova.edge.openstack.network.attribute import (
     REVISION,
     UUID,
     Attribute,
+    read_whole,
+    whole,
 )
 from kilonova.edge.openstack.network.resource import Resource, Values, refuse_unless
 from kilonova.kit.http import Request
@@ -59,7 +61,7 @@ _NETWORK: Final = (
     Attribute("status", "status", sortable=False),
     Attribute("shared", "shared", BOOLEAN, "cu", "flag"),
     Attribute("router:external", "external", BOOLEAN, "cu", "flag"),
-    Attribute("mtu", "mtu", {"type": "integer", "minimum": 68, "maximum": 65535}, "cu", "number"),
+    Attribute("mtu", "mtu", whole(68, 65535), "cu", "number", convert=read_whole(68, 65535)),
     Attribute("port_security_enabled", "port_security", BOOLEAN, "cu", "flag"),
 )
 
@@ -76,7 +78,7 @@ _SUBNET: Final = (
     *OWNER,
     REVISION,
     Attribute("network_id", "network_id", UUID, "c"),
-    Attribute("ip_version", "ip_version", {"enum": [4, 6]}, "c", "number"),
+    Attribute("ip_version", "ip_version", {"enum": [4, 6, "4", "6"]}, "c", "number", convert=int),
     Attribute("cidr", "cidr", _TEXT, "c"),
     Attribute("gateway_ip", "gateway_ip", _NULL_TEXT, "cu"),
     Attribute("enable_dhcp", "enable_dhcp", BOOLEAN, "cu", "flag"),

@@ -36,7 +36,7 @@ RULES: Final = (
     Rule("update_router:external_gateway_info:external_fixed_ips", _ADMIN),
     Rule("get_quota", f"{_ADMIN} or (({_READ}) and project_id:%(project_id)s)"),
     Rule("update_quota", _ADMIN),
-    Rule("get_agent", _ADMIN),
+    Rule("get_agent", _READ),
     Rule("get_availability_zone", _READ),
 )
 """Whose a thing is, and who may see it, is checked by the service, which knows its owner."""

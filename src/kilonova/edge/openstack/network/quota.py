@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kilonova.cloud.network.service import RESOURCES, NetworkServices
+from kilonova.edge.openstack.network.attribute import whole
 from kilonova.kit.http import Request, Route
 from kilonova.kit.http.route import Answer
 
-_LIMIT: Final = {"type": "integer", "minimum": -1, "maximum": 2**31 - 1}
+_HIGH: Final = 2**31 - 1
+_LIMIT: Final = whole(-1, _HIGH)
+_FLAGS: Final = ("check_limit", "force")
 _UPDATE: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
         "quota": {
             "type": "object",
-            "properties": {**dict.fromkeys(RESOURCES, _LIMIT), "force": {"type": "boolean"}},
+            "properties": {**dict.fromkeys(RESOURCES, _LIMIT), **{flag: {"type": "boolean"} for flag in _FLAGS}},
             "additionalProperties": False,
         }
     },
@@ -50,6 +53,7 @@ class QuotaRoutes:
         return {"quota": {name: {"limit": use.limit, "used": use.used, "reserved": 0} for name, use in found.items()}}
 
     async def update(self, request: Request) -> Answer:
-        wanted = {name: limit for name, limit in request.json["quota"].items() if name != "force"}
-        found = await self._limits.set(request.params["project_id"], wanted)
+        wanted = {name: int(limit) for name, limit in request.json["quota"].items() if name in RESOURCES}
+        check = bool(request.json["quota"].get("check_limit"))
+        found = await self._limits.set(request.params["project_id"], wanted, check=check)
         return {"quota": {name: use.limit for name, use in found.items()}}

@@ -27,12 +27,12 @@ from weakref import WeakValueDictionary
 from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_cache import CachedImage, ImageCache
-from kilonova.node.driver.block.offload import offload
 from kilonova.node.driver.block.port import Progress, Space
 from kilonova.node.driver.block.qemu_img import QemuImg
 from kilonova.node.driver.block.scratch import make_ephemeral, make_swap
 from kilonova.node.driver.block.tool import Account
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.offload import offload
 from kilonova.node.driver.virt.port import DiskDevice
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket

@@ -20,11 +20,11 @@ from kilonova.kit.clock import SECOND, Clock
 from kilonova.node.driver.block.flight import SingleFlight
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_check import STORED_AS, inspect, measure
-from kilonova.node.driver.block.offload import offload
 from kilonova.node.driver.block.port import Progress
 from kilonova.node.driver.block.qemu_img import QemuImg
 from kilonova.node.driver.block.transfer import Transfer
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.offload import offload
 from kilonova.wire.guest import ImageRef
 from kilonova.wire.node import ImageTicket
 

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from kilonova.node.driver.block.offload import offload
 from kilonova.node.driver.block.port import Progress
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.offload import offload
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)

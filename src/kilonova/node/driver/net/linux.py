@@ -19,7 +19,6 @@ from pathlib import Path
 from socket import socket
 from typing import Final, TypeVar
 
-from kilonova.node.driver.block.offload import offload
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
 from kilonova.node.driver.net.dnsmasq import host_entry, name_entry
@@ -30,6 +29,7 @@ from kilonova.node.driver.net.network import Bridge, NetworkPlant, ruled_bridges
 from kilonova.node.driver.net.port import NetWorld, PortDevice
 from kilonova.node.driver.net.router import RouterPlant
 from kilonova.node.driver.net.ruleset import Ruleset
+from kilonova.node.driver.offload import offload
 from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
 
 THREADS: Final = 4
