@@ -69,6 +69,14 @@ class StateDir:
             write(file, secrets.token_urlsafe(18) + "\n", PRIVATE)
         return file.read_text().strip()
 
+    def secret(self, name: str) -> bytes:
+        """32 random bytes, drawn once."""
+        file = self.root / "secrets" / name
+        if not file.exists():
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            write(file, secrets.token_hex(32) + "\n", PRIVATE)
+        return bytes.fromhex(file.read_text().strip())
+
     def lock(self) -> int:
         """Be the only process that writes here; the lock lasts as long as the process. Raises Conflict."""
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)

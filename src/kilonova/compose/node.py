@@ -101,7 +101,16 @@ async def _real(settings: Settings, state: StateDir, cloud_id: str, bus: Bus, cl
     identity = Identity(state.host_id(0), socket.gethostname(), _boot_id(), new_uuid())
     journal = Journal(place / "journal")
     drivers = Drivers(virt, LinuxNet(cloud_id), block)
-    return Agent(identity, drivers, journal, bus, clock, random.SystemRandom(), parallel=settings.parallel_boots)
+    return Agent(
+        identity,
+        drivers,
+        journal,
+        bus,
+        clock,
+        random.SystemRandom(),
+        parallel=settings.parallel_boots,
+        secret=state.secret("node"),
+    )
 
 
 async def _accelerator(settings: Settings, state: StateDir, place: Path, tell: Tell) -> Accelerator:

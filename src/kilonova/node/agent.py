@@ -27,7 +27,7 @@ from kilonova.node.journal import Journal
 from kilonova.node.keeper import Keeper
 from kilonova.node.metadata import MetadataServer
 from kilonova.node.network import Networks
-from kilonova.node.procedure import Hands
+from kilonova.node.procedure import Hands, images_in_use
 from kilonova.wire import PROTOCOL
 from kilonova.wire.guest import GuestObservation, GuestSpec
 from kilonova.wire.node import (
@@ -64,6 +64,7 @@ class Rhythm:
     heartbeat: float = 2.0
     digest: float = 10.0
     look: float = 10.0
+    keep_images: float = 86400.0
     retry: float = 0.5
 
 
@@ -91,6 +92,7 @@ class Agent:
         *,
         rhythm: Rhythm | None = None,
         parallel: int = 4,
+        secret: bytes = b"",
     ) -> None:
         self.identity = identity
         self._drivers = drivers
@@ -100,11 +102,13 @@ class Agent:
         self._chance = chance
         self._rhythm = rhythm or Rhythm()
         control = Control(bus)
-        self._metadata = MetadataServer(self._guest_at, network=lambda i: self._networks.docs.get(i))
+        self._metadata = MetadataServer(
+            self._guest_at, network=lambda i: self._networks.docs.get(i), secret=secret or None
+        )
         self._networks = Networks(identity.host_id, control, drivers.net, self._metadata)
         self._control = control
         self._hands = Hands(
-            identity.host_id, identity.boot_id, drivers.virt, drivers.block, self._networks, control, journal
+            identity.host_id, identity.boot_id, drivers.virt, drivers.block, self._networks, control, journal, secret
         )
         self._keepers: dict[str, Keeper] = {}
         self._slots = asyncio.Semaphore(parallel)
@@ -290,6 +294,13 @@ class Agent:
                 keeper = self._keeper(server_id)
                 if not keeper.busy:
                     keeper.look()
+            await self._attempt(self._evict)
+
+    async def _evict(self) -> None:
+        """Images that no guest here needs go after a while."""
+        gone = await self._drivers.block.evict(images_in_use(self._journal), self._rhythm.keep_images)
+        if gone:
+            log.info("unused images were removed from the cache", images=len(gone))
 
     async def _compare(self) -> None:
         """Ask what should be held, and fetch what differs."""

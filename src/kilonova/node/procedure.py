@@ -8,11 +8,13 @@ when it already happened.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from kilonova.guestdata.config_drive import render
+from kilonova.guestdata.openstack import SEED_BYTES
 from kilonova.node.control import Control
 from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
@@ -37,6 +39,7 @@ class Hands:
     networks: Networks
     control: Control
     journal: Journal
+    secret: bytes = b""
 
 
 async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservation:
@@ -148,7 +151,7 @@ async def _build(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
     stage("disks", 0)
     drive = None
     if spec.config_drive:
-        drive = await asyncio.to_thread(render, spec, hands.networks.docs)
+        drive = await asyncio.to_thread(render, spec, hands.networks.docs, _seed(hands, spec))
     disks = await hands.block.create(spec, drive)
     await hands.virt.define(spec, disks, nics)
 
@@ -164,7 +167,25 @@ async def _fetch(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
     def progress(done: int, whole: int) -> None:
         stage("image", done * 100 // whole if whole else 0)
 
-    await hands.block.fetch(image, ticket, progress)
+    try:
+        await hands.block.fetch(image, ticket, progress)
+    except DriverError as error:
+        # A full disk may hold images that nothing needs.
+        if error.code != "no_space" or not await hands.block.evict(images_in_use(hands.journal), 0.0):
+            raise
+        await hands.block.fetch(image, ticket, progress)
+
+
+def images_in_use(journal: Journal) -> frozenset[str]:
+    """The images (sha512) that this host's guests stand on or are about to."""
+    return frozenset(spec.image.sha512 for spec in journal.specs.values() if spec.image is not None)
+
+
+def _seed(hands: Hands, spec: GuestSpec) -> bytes:
+    """Randomness for a guest's first moments: its own, and the same each time its drive is written."""
+    if not hands.secret:
+        return b""
+    return hashlib.shake_256(hands.secret + spec.server_id.encode()).digest(SEED_BYTES)
 
 
 async def _remove(hands: Hands, spec: GuestSpec) -> GuestObservation:
