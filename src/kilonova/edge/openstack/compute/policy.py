@@ -1,0 +1,68 @@
+"""Rules of the Compute API under Nova's names, with Nova's defaults (nova.policies of today)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kilonova.core.context import ALL, Context, Scope
+from kilonova.edge.openstack.policy import Rule
+from kilonova.kit.http import Request
+
+_READER: Final = "rule:project_reader_or_admin"
+_MEMBER: Final = "rule:project_member_or_admin"
+_ADMIN: Final = "rule:context_is_admin"
+_OWNER: Final = "rule:context_is_admin or user_id:%(user_id)s"
+_ANYBODY: Final = "@"
+
+_TABLE: Final[dict[str, tuple[str, ...]]] = {
+    _READER: (
+        "servers:index", "servers:detail", "servers:show", "ips:index", "ips:show", "server-metadata:index",
+        "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show", "limits",
+        "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
+        "os-volumes-attachments:index", "os-server-tags:index",
+    ),
+    _MEMBER: (
+        "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
+        "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",
+        "server-metadata:update_all", "server-metadata:delete",
+    ),
+    _ADMIN: (
+        "servers:create:forced_host", "servers:index:get_all_tenants", "servers:detail:get_all_tenants",
+        "servers:allow_all_filters", "servers:show:host_status", "os-extended-server-attributes",
+        "os-instance-actions:events", "os-instance-actions:events:details", "limits:other_project",
+        "os-quota-sets:update", "os-quota-sets:delete", "os-services:list", "os-services:update",
+        "os-services:delete", "os-hypervisors:list", "os-hypervisors:list-detail", "os-hypervisors:show",
+        "os-hypervisors:search", "os-hypervisors:servers", "os-hypervisors:statistics", "os-hypervisors:uptime",
+        "os-availability-zone:detail", "os-flavor-manage:create", "os-flavor-manage:update",
+        "os-flavor-manage:delete", "os-flavor-extra-specs:create", "os-flavor-extra-specs:update",
+        "os-flavor-extra-specs:delete", "os-flavor-access", "os-flavor-access:add_tenant_access",
+        "os-flavor-access:remove_tenant_access",
+    ),
+    _OWNER: ("os-keypairs:index", "os-keypairs:create", "os-keypairs:show", "os-keypairs:delete"),
+    _ANYBODY: ("extensions", "flavors:index", "flavors:detail", "flavors:show", "os-availability-zone:list",
+               "os-quota-sets:defaults"),
+}  # fmt: skip
+
+RULES: Final = (
+    Rule("context_is_admin", "role:admin"),
+    Rule("project_reader_or_admin", "rule:context_is_admin or (role:reader and project_id:%(project_id)s)"),
+    Rule("project_member_or_admin", "rule:context_is_admin or (role:member and project_id:%(project_id)s)"),
+    Rule("compute:servers:create:requested_destination", _ADMIN),
+    *(Rule(f"os_compute_api:{name}", check) for check, names in _TABLE.items() for name in names),
+)
+
+PREFIX: Final = "os_compute_api:"
+_OTHER: Final = "\N{BULLET}"
+"""A project that is nobody's: what policy allows there, it allows everywhere."""
+
+
+def reach(request: Request) -> Scope:
+    """Whose servers the caller may do this to: all, where policy allows it in projects not the caller's own."""
+    route = request.route
+    rule = route.policy if route else ""
+    return ALL if request.permits(rule, project_id=_OTHER, user_id=_OTHER) else request.context.scope
+
+
+def owner_of(context: Context) -> str:
+    """The caller's project, "" without one."""
+    return context.project_id or ""

@@ -1,0 +1,103 @@
+"""Everything under `/compute`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.host.service import HostService
+from kilonova.cloud.image.service import ImageService
+from kilonova.cloud.keypair.service import KeypairService
+from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.quota.service import QuotaService
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.context import Context
+from kilonova.core.errors import Invalid
+from kilonova.core.ids import NewId, new_uuid
+from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.compute.extension import ExtensionRoutes
+from kilonova.edge.openstack.compute.flavor import FlavorRoutes
+from kilonova.edge.openstack.compute.host import HostRoutes
+from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
+from kilonova.edge.openstack.compute.keypair import KeypairRoutes
+from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
+from kilonova.edge.openstack.compute.schema import FORMATS
+from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
+from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
+from kilonova.edge.openstack.compute.server.create import Creation, Sources
+from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, MetadataRoutes
+from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
+from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
+from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
+from kilonova.edge.openstack.fault import compute_fault
+from kilonova.kit.http import Request, Route, Service
+
+ROOTS: Final = ("/v2.1", "/v2.1/{project_id:[0-9a-f-]+}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeServices:
+    """What the Compute API stands on. `project_exists` asks identity; `console` asks the node."""
+
+    servers: ServerService
+    flavors: FlavorService
+    keypairs: KeypairService
+    images: ImageService
+    nics: Allocation
+    quotas: QuotaService
+    hosts: HostService
+    console: Console
+    project_exists: ProjectExists
+
+
+class ProjectGate:
+    """A gate that also refuses a project in the path that is not the token's, as Nova does."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.permits = gate.permits
+
+    async def authenticate(self, request: Request) -> Context:
+        """The caller. Raises Unauthenticated, Invalid."""
+        context = await self._gate.authenticate(request)
+        named = request.params.get("project_id")
+        if named is not None and named != context.project_id:
+            raise Invalid(
+                f"Malformed request URL: URL's project_id '{named[:64]}' doesn't match Context's project_id "
+                f"'{context.project_id}'"
+            )
+        return context
+
+
+def build_compute(
+    services: ComputeServices,
+    gate: Gate,
+    cloud_id: str,
+    *,
+    prefix: str = "/compute",
+    new_id: NewId = new_uuid,
+    observe: Callable[[str, str, int, float], None] | None = None,
+) -> Service:
+    """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
+    s = services
+    viewing = Viewing(s.hosts, cloud_id)
+    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts))
+    versioned: list[Route] = [
+        *ServerRoutes(s.servers, creation, viewing).routes(),
+        *ActionRoutes(s.servers, s.console).routes(),
+        *MetadataRoutes(s.servers).routes(),
+        *AddressRoutes(s.servers).routes(),
+        *ActionLogRoutes(s.servers).routes(),
+        *FlavorRoutes(s.flavors, new_id).routes(),
+        *KeypairRoutes(s.keypairs).routes(),
+        *QuotaRoutes(s.quotas, s.project_exists).routes(),
+        *HostRoutes(s.hosts).routes(),
+        *HypervisorRoutes(s.hosts, s.servers).routes(),
+        *ExtensionRoutes().routes(),
+        *unbuilt_routes(),
+    ]
+    routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in versioned)]
+    service = build_service("compute", prefix, routes, gate, compute_fault, versioning=VERSIONING, observe=observe)
+    return replace(service, gate=ProjectGate(gate), formats=FORMATS)

@@ -1,0 +1,109 @@
+"""`POST /servers/{id}/action` (API reference "Servers - run an action")."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.errors import Conflict, NotFound
+from kilonova.edge.openstack.compute.policy import PREFIX, reach
+from kilonova.edge.openstack.compute.server import schema
+from kilonova.edge.openstack.compute.server.routes import delete, server_id
+from kilonova.edge.openstack.compute.server.state import refusal
+from kilonova.kit.http import AUTHENTICATED, Request, Route
+from kilonova.kit.http.route import Answer, Handler, refuse_unbuilt
+
+Console = Callable[[str, int | None], Awaitable[str]]
+"""The last lines (None: all that is kept) of a server's console."""
+
+PATH: Final = "/servers/{server_id}/action"
+
+_ALWAYS: Final = (
+    "rebuild", "resize", "confirmResize", "revertResize", "createImage", "changePassword", "createBackup", "pause",
+    "unpause", "suspend", "resume", "lock", "unlock", "migrate", "os-migrateLive", "evacuate", "injectNetworkInfo",
+    "os-resetState", "rescue", "unrescue", "shelve", "shelveOffload", "unshelve", "restore", "addSecurityGroup",
+    "removeSecurityGroup",
+)  # fmt: skip
+_UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
+    **dict.fromkeys(_ALWAYS, (1, None)),
+    "trigger_crash_dump": (17, None),
+    **dict.fromkeys(("os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"), (1, 5)),
+    **dict.fromkeys(("addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"), (1, 43)),
+    **dict.fromkeys(("resetNetwork", "os-getRDPConsole"), (1, 3)),
+}
+"""Actions of Nova that kilonova does not have, and the minor versions in which they exist."""
+
+
+class ActionRoutes:
+    """Handlers of the actions that are built, and refusals of the others."""
+
+    def __init__(self, servers: ServerService, console: Console) -> None:
+        self._servers = servers
+        self._console = console
+
+    def routes(self) -> list[Route]:
+        return [
+            self._route("os-start", self.start, "servers:start"),
+            self._route("os-stop", self.stop, "servers:stop"),
+            self._route("reboot", self.reboot, "servers:reboot", schema.REBOOT),
+            self._route("os-getConsoleOutput", self.show_console, "os-console-output", schema.CONSOLE, 200),
+            self._route("forceDelete", self.force_delete, "os-deferred-delete:force"),
+            *_unbuilt_routes(),
+        ]
+
+    def _route(self, action: str, handler: Handler, rule: str, body: Any = None, success: int = 202) -> Route:
+        return Route("POST", PATH, handler, PREFIX + rule, schema=body, action=action, success=success)
+
+    async def start(self, request: Request) -> None:
+        identifier = server_id(request)
+        await _attempt("start", identifier, self._servers.start(request.context, reach(request), identifier))
+
+    async def stop(self, request: Request) -> None:
+        identifier = server_id(request)
+        await _attempt("stop", identifier, self._servers.stop(request.context, reach(request), identifier))
+
+    async def reboot(self, request: Request) -> None:
+        identifier = server_id(request)
+        hard = request.json["reboot"]["type"].upper() == "HARD"
+        work = self._servers.reboot(request.context, reach(request), identifier, "HARD" if hard else "SOFT")
+        await _attempt("reboot", identifier, work)
+
+    async def force_delete(self, request: Request) -> None:
+        await delete(self._servers, request)
+
+    async def show_console(self, request: Request) -> Answer:
+        """API reference "Show Console Output"; -1 and no length mean everything that is kept."""
+        asked = request.json["os-getConsoleOutput"].get("length")
+        length = None if asked is None or int(asked) < 0 else int(asked)
+        server = await self._servers.get(reach(request), server_id(request))
+        if server.host_id is None:
+            raise Conflict(f"Instance {server.id} is not ready")
+        return {"output": await self._console(server.id, length)}
+
+
+async def _attempt(verb: str, identifier: str, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Conflict as failure:
+        raise refusal(failure, verb, identifier) from failure
+
+
+def _unbuilt_routes() -> list[Route]:
+    routes = []
+    for action, (first, last) in _UNBUILT.items():
+        until = None if last is None else (2, last)
+        routes.append(_refusal(action, refuse_unbuilt, (2, first), until))
+        if first > 1:
+            routes.append(_refusal(action, _refuse_absent, None, (2, first - 1)))
+        if last is not None:
+            routes.append(_refusal(action, _refuse_absent, (2, last + 1), None))
+    return routes
+
+
+def _refusal(action: str, handler: Handler, first: tuple[int, int] | None, last: tuple[int, int] | None) -> Route:
+    return Route("POST", PATH, handler, AUTHENTICATED, action=action, min_version=first, max_version=last)
+
+
+async def _refuse_absent(request: Request) -> Answer:
+    raise NotFound("The resource could not be found.")

@@ -1,0 +1,195 @@
+"""`/servers`: create, list, show, change, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilonova.cloud.server.model import Server
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.errors import Conflict, Invalid, NotBuilt, NotFound
+from kilonova.core.ids import is_uuid
+from kilonova.edge.openstack.compute.host import Hosts
+from kilonova.edge.openstack.compute.link import Links, page_path
+from kilonova.edge.openstack.compute.policy import PREFIX, reach
+from kilonova.edge.openstack.compute.schema import is_true
+from kilonova.edge.openstack.compute.server import schema
+from kilonova.edge.openstack.compute.server.create import Creation
+from kilonova.edge.openstack.compute.server.query import Listing, matches, passes, read_listing
+from kilonova.edge.openstack.compute.server.state import refusal
+from kilonova.edge.openstack.compute.server.view import ServerView, Sight, disk_config
+from kilonova.edge.openstack.page import next_links
+from kilonova.kit.http import Request, Response, Route
+
+_STEP: Final = 1000
+_MOST_KEY: Final = 255
+
+
+def server_id(request: Request) -> str:
+    """The id in the path. Raises NotFound for what cannot be one."""
+    identifier = request.params["server_id"]
+    if not is_uuid(identifier):
+        raise NotFound(f"Instance {identifier[:64]} could not be found.")
+    return identifier
+
+
+class Viewing:
+    """Shows servers to whoever asks."""
+
+    def __init__(self, hosts: Hosts, cloud_id: str) -> None:
+        self._hosts = hosts
+        self._cloud_id = cloud_id
+
+    async def of(self, request: Request) -> ServerView:
+        """The view for a request: what its caller may see, at its version."""
+        attributes = request.permits(f"{PREFIX}os-extended-server-attributes")
+        shows_hosts = request.version >= (2, 16) and request.permits(f"{PREFIX}servers:show:host_status")
+        sight = Sight(
+            attributes=attributes,
+            details=attributes,
+            extra_specs=request.permits(f"{PREFIX}os-flavor-extra-specs:index"),
+            hosts=await self._hosts.states() if shows_hosts else None,
+        )
+        return ServerView(request.version[1], Links.of(request), sight, self._cloud_id)
+
+
+class ServerRoutes:
+    """Handlers of `/servers` and `/servers/{id}`."""
+
+    def __init__(self, servers: ServerService, creation: Creation, viewing: Viewing) -> None:
+        self._servers = servers
+        self._creation = creation
+        self._viewing = viewing
+
+    def routes(self) -> list[Route]:
+        rule, one = f"{PREFIX}servers:", "/servers/{server_id}"
+        return [
+            Route("GET", "/servers", self.list_brief, f"{rule}index", query=schema.LIST),
+            Route("GET", "/servers/detail", self.list_detail, f"{rule}detail", query=schema.LIST),
+            Route("POST", "/servers", self.create, f"{rule}create", schema=schema.CREATE, success=202),
+            Route("GET", one, self.show, f"{rule}show"),
+            Route("PUT", one, self.update, f"{rule}update", schema=schema.UPDATE),
+            Route("DELETE", one, self.delete, f"{rule}delete", success=204),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """API reference "Create Server"; `Idempotency-Key` makes a repetition answer what the first one made."""
+        key = _idempotency_key(request)
+        if not request.context.project_id:
+            raise Invalid("A server belongs to a project; the token is not scoped to one")
+        new = await self._creation.resolve(request)
+        made = await self._servers.create(request.context, new, key)
+        first, links = made[0], Links.of(request)
+        headers = [("location", f"{links.root}/servers/{first.id}")]
+        if is_true(request.json["server"].get("return_reservation_id", False)):
+            return Response.json({"reservation_id": first.reservation_id}, 202, headers)
+        shown = {
+            "id": first.id,
+            "links": links.both("servers", first.id),
+            "OS-DCF:diskConfig": disk_config(first),
+            "security_groups": [{"name": name} for name in first.security_groups],
+            "adminPass": first.admin_password,
+        }
+        return Response.json({"server": shown}, 202, headers)
+
+    async def list_brief(self, request: Request) -> dict[str, Any]:
+        listing = read_listing(request, "index")
+        page = await self._page(listing)
+        view = ServerView(request.version[1], Links.of(request), Sight(), "")
+        return self._listed(request, listing, page, [view.brief(server) for server in page])
+
+    async def list_detail(self, request: Request) -> dict[str, Any]:
+        listing = read_listing(request, "detail")
+        page = await self._page(listing)
+        view = await self._viewing.of(request)
+        return self._listed(request, listing, page, [view.detail(server) for server in page])
+
+    async def show(self, request: Request) -> dict[str, Any]:
+        server = await self._servers.get(reach(request), server_id(request))
+        return {"server": (await self._viewing.of(request)).show(server)}
+
+    async def update(self, request: Request) -> dict[str, Any]:
+        """API reference "Update Server": name, description, host name."""
+        asked = dict(request.json["server"])
+        for name in ("accessIPv4", "accessIPv6", "OS-DCF:diskConfig"):
+            if name in asked:
+                raise NotBuilt(f"The attribute {name} cannot be changed yet")
+        if "description" in asked and asked["description"] == "":
+            asked["description"] = None
+        scope, identifier = reach(request), server_id(request)
+        if asked:
+            server = await self._servers.rename(request.context, scope, identifier, **asked)
+        else:
+            server = await self._servers.get(scope, identifier)
+        return {"server": (await self._viewing.of(request)).changed(server)}
+
+    async def delete(self, request: Request) -> None:
+        await delete(self._servers, request)
+
+    def _listed(
+        self, request: Request, listing: Listing, page: list[Server], shown: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        full = bool(page) and len(page) == listing.page.limit
+        links = next_links(request, "servers", page_path(request), page[-1].id if full else None)
+        return {"servers": shown, **links}
+
+    async def _page(self, listing: Listing) -> list[Server]:
+        """One page: the living first, then those that are gone, each in their order."""
+        limit, marker = listing.page.limit, listing.page.marker
+        found: list[Server] = []
+        if listing.nothing or limit == 0:
+            return found
+        in_history = marker is not None and listing.deleted is not False and await self._is_gone(listing, marker)
+        if listing.deleted is not True and not in_history:
+            found = await self._living(listing, marker, limit)
+            marker = None
+        if listing.deleted is not False and len(found) < limit:
+            found += await self._gone(listing, marker, limit - len(found))
+        return found
+
+    async def _is_gone(self, listing: Listing, marker: str) -> bool:
+        try:
+            return (await self._servers.get(listing.scope, marker, deleted=True)).deleted
+        except NotFound:
+            raise Invalid(f"marker [{marker}] not found") from None
+
+    async def _living(self, listing: Listing, marker: str | None, limit: int) -> list[Server]:
+        found: list[Server] = []
+        step = _STEP if listing.tests else limit
+        while len(found) < limit:
+            try:
+                page = await self._servers.page(listing.scope, listing.filters, listing.sort, marker, step)
+            except NotFound:
+                raise Invalid(f"marker [{marker}] not found") from None
+            found += [server for server in page if passes(server, listing)]
+            if len(page) < step:
+                break
+            marker = page[-1].id
+        return found[:limit]
+
+    async def _gone(self, listing: Listing, marker: str | None, limit: int) -> list[Server]:
+        found: list[Server] = []
+        while len(found) < limit:
+            page = await self._servers.page_deleted(listing.scope, marker, _STEP, listing.since)
+            found += [server for server in page if matches(server, listing)]
+            if len(page) < _STEP:
+                break
+            marker = page[-1].id
+        return found[:limit]
+
+
+async def delete(servers: ServerService, request: Request) -> None:
+    """Delete the server in the path; the same for DELETE and forceDelete."""
+    identifier = server_id(request)
+    try:
+        await servers.delete(request.context, reach(request), identifier)
+    except Conflict as failure:
+        raise refusal(failure, "delete", identifier) from failure
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.header("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= _MOST_KEY or not key.isascii() or not key.isprintable():
+        raise Invalid(f"Idempotency-Key must have 1 to {_MOST_KEY} printable characters")
+    return key
