@@ -13,6 +13,7 @@ from kilonova.cloud.network import address_store, document_store, port_store
 from kilonova.cloud.network.bootstrap import Layout, bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.group_service import NewRule
+from kilonova.cloud.network.herald import Herald
 from kilonova.cloud.network.model import Change, CheckedNics, Listing, Network, NicRequest, Pool, Subnet, WantedIp
 from kilonova.cloud.network.network_service import NewNetwork
 from kilonova.cloud.network.port_service import NewPort
@@ -24,6 +25,7 @@ from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NoCapacity, NotFound, QuotaExceeded
 from kilonova.core.ids import new_uuid
+from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import Database, Tx
 from kilonova.wire.node import Docs, Version
 
@@ -158,6 +160,20 @@ async def test_ipv6(cloud: Cloud) -> None:
     assert wide.pools == (Pool("2001:db8:2::2", "2001:db8:2:0:ffff:ffff:ffff:ffff"),)
     port = await cloud.service.ports.create(ANN, NewPort(network_id=network.id, mac="fa:16:3e:11:22:33"))
     assert {f.address for f in port.fixed_ips} == {"10.1.0.3", "2001:db8:2::3", "2001:db8:1:0:f816:3eff:fe11:2233"}
+
+
+async def test_derived_addresses_come_and_go_with_their_subnet(cloud: Cloud) -> None:
+    network, _ = await cloud.network()
+    port = await cloud.service.ports.create(ANN, NewPort(network_id=network.id, mac="fa:16:3e:00:00:99"))
+    slaac = NewSubnet(network_id=network.id, cidr="2001:db8::/64", ip_version=6, ra_mode="slaac", address_mode="slaac")
+    subnet = await cloud.service.subnets.create(ANN, slaac)
+    assert "2001:db8::f816:3eff:fe00:99" in {f.address for f in (await cloud.service.ports.get(ANN, port.id)).fixed_ips}
+    moved = await cloud.service.ports.update(ADMIN, port.id, {"mac": "fa:16:3e:00:00:98"})
+    assert {f.address for f in moved.fixed_ips} == {"10.1.0.3", "2001:db8::f816:3eff:fe00:98"}
+    await cloud.service.subnets.delete(ANN, subnet.id)
+    after = await cloud.service.ports.get(ANN, port.id)
+    assert [f.address for f in after.fixed_ips] == ["10.1.0.3"]
+    assert after.revision > moved.revision
 
 
 async def test_what_is_in_use_stays(cloud: Cloud) -> None:
@@ -431,6 +447,39 @@ async def test_every_change_raises_its_versions(cloud: Cloud) -> None:
         told = await cloud.db.read(lambda tx: document_store.hosts_of(tx, cloud.hints))
         # Rules of a group that the host's port is not in yet are none of its business.
         assert (before != after, "h1" in told) == ((False, False) if number == 1 else (True, True)), number
+
+
+async def test_hosts_are_told_once_of_many_changes(cloud: Cloud) -> None:
+    network, _ = await cloud.network()
+    for server, host in (("s1", "h1"), ("s2", "h2"), ("s3", "h1")):
+        await cloud.boot(ANN, server, host)
+    await cloud.network(BEN, "10.7.0.0/24")
+    told: asyncio.Queue[list[str]] = asyncio.Queue()
+    herald = Herald(cloud.db, SystemClock(), told.put_nowait, pause=0.05)
+    await herald.start()
+    try:
+        for mtu in (1400, 1401):
+            await cloud.service.networks.update(ANN, network.id, {"mtu": mtu})
+        for hint in cloud.hints:
+            herald.notify(hint)
+        assert await asyncio.wait_for(told.get(), 10) == ["h1", "h2"]
+        herald.notify(Change("network", "unknown"))
+        herald.notify(Change("network", network.id))
+        assert await asyncio.wait_for(told.get(), 10) == ["h1", "h2"]
+        assert told.empty()
+    finally:
+        await herald.stop()
+
+
+async def test_ports_of_routers_are_not_a_users_to_change(cloud: Cloud) -> None:
+    await bootstrap(cloud.ground, ADMIN)
+    (leg,) = await cloud.service.ports.find(ADMIN, Listing({"device_owner": ("network:router_interface",)}))
+    for values in ({"device_id": ""}, {"device_owner": ""}, {"mac": "fa:16:3e:99:99:99"}):
+        with pytest.raises(Conflict):
+            await cloud.service.ports.update(ADMIN, leg.id, values)
+    free = await cloud.service.ports.create(ANN, NewPort(network_id=leg.network_id))
+    with pytest.raises(Invalid):
+        await cloud.service.ports.update(ANN, free.id, {"device_owner": "network:router_interface"})
 
 
 def _flat(docs: Docs) -> dict[str, Any]:

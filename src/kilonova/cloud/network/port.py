@@ -87,9 +87,7 @@ def readdress(tx: Tx, ground: Ground, port: Port, wanted: Sequence[WantedIp], su
             address_store.give_back_one(tx, port.id, fixed)
     if fresh:
         assign(tx, port, fresh, subnets)
-    port_store.change(tx, port.id)
-    group_store.change_members(tx, port.groups)
-    _announce(tx, ground, port, port.groups)
+    _readdressed(tx, ground, port)
     raise_owner(tx, ground, port)
 
 
@@ -128,6 +126,31 @@ def free(tx: Tx, ground: Ground, port: Port) -> None:
     }  # fmt: skip
     port_store.change(tx, port.id, unbound)
     _announce(tx, ground, port, ())
+
+
+def derive_all(tx: Tx, ground: Ground, subnet: Subnet) -> None:
+    """Ports that are there already get their address in a new subnet where guests derive it themselves."""
+    for port in port_store.in_network(tx, subnet.network_id):
+        if not port.device_owner.startswith(OWNER_SYSTEM):
+            _take_derived(tx, port, subnet)
+            _readdressed(tx, ground, port)
+
+
+def forget_derived(tx: Tx, ground: Ground, subnet: Subnet) -> None:
+    """Take back what `derive_all` gave: nobody asked for these addresses, so they hold no subnet."""
+    for port in port_store.in_network(tx, subnet.network_id):
+        if not port.device_owner.startswith(OWNER_SYSTEM) and any(f.subnet_id == subnet.id for f in port.fixed_ips):
+            address_store.give_back(tx, port.id, [subnet.id])
+            _readdressed(tx, ground, port)
+
+
+def derive_again(tx: Tx, port: Port, subnets: Sequence[Subnet]) -> None:
+    """A port with a new MAC derives other addresses; the caller raises its revision."""
+    for subnet in subnets:
+        if subnet.is_auto_address and any(f.subnet_id == subnet.id for f in port.fixed_ips):
+            address_store.give_back(tx, port.id, [subnet.id])
+            _take_derived(tx, port, subnet)
+    group_store.change_members(tx, port.groups)
 
 
 def keep_dhcp(tx: Tx, ground: Ground, network_id: str) -> None:
@@ -276,6 +299,12 @@ def _fits(fixed: FixedIp, wanted: WantedIp) -> bool:
 
 def _in_use(address: str, subnet_id: str) -> Conflict:
     return Conflict(f"IP address {address} already allocated in subnet {subnet_id}", why="ip_address_already_allocated")
+
+
+def _readdressed(tx: Tx, ground: Ground, port: Port) -> None:
+    port_store.change(tx, port.id)
+    group_store.change_members(tx, port.groups)
+    _announce(tx, ground, port, port.groups)
 
 
 def _announce(tx: Tx, ground: Ground, port: Port, groups: Collection[str]) -> None:

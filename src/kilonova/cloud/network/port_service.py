@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kilonova.cloud.network import group_store, network_store, port_store, subnet_store
+from kilonova.cloud.network import network_store, port_store, subnet_store
 from kilonova.cloud.network import port as porting
 from kilonova.cloud.network.address import parse_mac
 from kilonova.cloud.network.ground import Ground, sight
@@ -130,18 +130,20 @@ class PortService:
             porting.regroup(tx, self._ground, old, ids)
 
     def _set(self, tx: Tx, old: Port, new: Mapping[str, Any]) -> None:
-        fixed = () if old.nic_index is None else ("device_id", "device_owner", "mac", "host_id")
+        is_used = old.nic_index is not None or old.device_owner.startswith(OWNER_SYSTEM)
+        fixed = ("device_id", "device_owner", "mac", "host_id") if is_used else ()
         if any(new.get(name, getattr(old, name)) != getattr(old, name) for name in fixed):
             raise _attached(old)
-        if str(new.get("device_owner", "")).startswith(OWNER_SYSTEM) and new["device_owner"] != old.device_owner:
+        if not is_used and str(new.get("device_owner", "")).startswith(OWNER_SYSTEM):
             raise Invalid(f"'{new['device_owner'][:64]}' ports are made by kilonova itself.", why="invalid_input")
         known = ("admin_up", "host_id", "device_owner")
         status = porting.status_of(replace(old, **{k: v for k, v in new.items() if k in known}))
         port_store.change(tx, old.id, {**new, "status": status})
         self._ground.tell(tx, Change("port", old.id))
         porting.raise_owner(tx, self._ground, old)
-        if "mac" in new:
-            group_store.change_members(tx, old.groups)
+        if new.get("mac", old.mac) != old.mac:
+            subnets = subnet_store.of_network(tx, old.network_id)
+            porting.derive_again(tx, replace(old, mac=new["mac"]), subnets)
 
 
 def _attached(port: Port) -> Conflict:

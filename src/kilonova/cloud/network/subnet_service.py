@@ -98,6 +98,8 @@ class SubnetService:
 
         def work(tx: Tx) -> None:
             old = self._locked(tx, context, subnet_id)
+            if old.is_auto_address:
+                port.forget_derived(tx, self._ground, old)
             served = {p.id for p in port_store.in_network(tx, old.network_id, OWNER_DHCP)}
             holders = address_store.holders(tx, subnet_id, len(served) + 1)
             if any(p not in served for p in holders):
@@ -155,6 +157,8 @@ def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet) -> Subnet:
     )  # fmt: skip
     quota.charge(tx, row.project_id, f"subnet:{row.id}", {"subnet": 1})
     subnet_store.add(tx, row)
+    if row.is_auto_address:
+        port.derive_all(tx, ground, row)
     port.keep_dhcp(tx, ground, network.id)
     network_store.change(tx, network.id)
     ground.tell(tx, Change("network", network.id))
