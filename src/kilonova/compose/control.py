@@ -75,6 +75,7 @@ class Control:
         self._build_identity(sole)
         self._build_nouns()
         self._build_servers(sole)
+        self._build_gauges()
 
     def _build_identity(self, sole: bool) -> None:
         epochs = Epochs(sole=sole)
@@ -122,6 +123,15 @@ class Control:
         self.engine = Engine(self.db, self.bus, self.clock, self.operations, flows, new_uuid(), pace)
         self.audit = Audit(self.db, self.nodes, document_store, _bound(allocation), self.clock)
 
+    def _build_gauges(self) -> None:
+        """What the database and the bus have done since the start, and what is in hand."""
+        gauge = self.metrics.gauge
+        for name in ("reads", "writes", "statements", "commits", "retries"):
+            gauge(f"kilonova_database_{name}", f"Database {name} since the start", _reader(self.db.counts, name))
+        for name in ("wakes", "calls"):
+            gauge(f"kilonova_bus_{name}", f"Messages ({name}) since the start", _reader(self.bus.counts, name))
+        gauge("kilonova_operations_in_hand", "Operations that this worker drives", lambda: self.engine.load)
+
     async def found(self) -> Context:
         """Whatever a cloud starts with, made if absent; answers the administrator."""
         passwords = [self.state.password(user) for user in ("admin", "demo")]
@@ -163,6 +173,10 @@ class Control:
         if length is None or length < 0:
             return text
         return "".join(text.splitlines(keepends=True)[-length:]) if length else ""
+
+
+def _reader(counts: object, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(counts, name))
 
 
 def _bound(allocation: Allocation) -> Callable[[Tx], list[tuple[str, str]]]:
