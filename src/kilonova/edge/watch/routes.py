@@ -1,0 +1,114 @@
+"""`/kilonova/v1`: the API behind `kilonova story`, `kilonova explain` and `kilonova status`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from kilonova.cloud.flavor.model import Flavor, FlavorFilter, FlavorPage
+from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.host.service import HostService
+from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.model import FlavorCopy
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.context import ALL, Context
+from kilonova.core.errors import Failure, Forbidden, NotFound
+from kilonova.core.ids import is_uuid
+from kilonova.edge.watch import view
+from kilonova.kit.http import AUTHENTICATED, Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
+
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
+_EXPLAIN: Final = {
+    "type": "object",
+    "properties": {"flavor": _NAME, "zone": _NAME, "host": _NAME},
+    "required": ["flavor"],
+    "additionalProperties": False,
+}
+
+
+class WatchRoutes:
+    """Handlers. Whoever has the role admin is an operator here."""
+
+    def __init__(
+        self, servers: ServerService, flavors: FlavorService, hosts: HostService, census: Census, version: str
+    ) -> None:
+        self._servers = servers
+        self._flavors = flavors
+        self._hosts = hosts
+        self._census = census
+        self._version = version
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/v1/servers/{server_id}/story", self.tell, AUTHENTICATED),
+            Route("POST", "/v1/explain", self.explain, AUTHENTICATED, schema=_EXPLAIN),
+            Route("GET", "/v1/status", self.show_status, AUTHENTICATED),
+        ]
+
+    async def tell(self, request: Request) -> dict[str, Any]:
+        """Every operation on a server, living or gone, to its project and to operators."""
+        context, server_id = request.context, request.params["server_id"]
+        if not is_uuid(server_id):
+            raise NotFound(f"Instance {server_id[:64]} could not be found.")
+        tales = await self._servers.story(ALL if context.is_admin else context.scope, server_id)
+        return view.story(server_id, tales, operator=context.is_admin)
+
+    async def explain(self, request: Request) -> dict[str, Any]:
+        """Where a server of this flavor (id or name) would go now. Raises NotFound; Forbidden to name a host."""
+        context, asked = request.context, request.json
+        if asked.get("host") and not context.is_admin:
+            raise Forbidden("Only administrators can ask about a host.")
+        flavor = await self._flavor(context, asked["flavor"])
+        found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"))
+        names = await self._hosts.states() if context.is_admin else {}
+        return view.decision(found, names, operator=context.is_admin)
+
+    async def show_status(self, request: Request) -> dict[str, Any]:
+        """The cloud in numbers, to operators."""
+        if not request.context.is_admin:
+            raise Forbidden("Only administrators can see the state of the cloud.")
+        return view.status(await self._census.take(), self._version)
+
+    async def _flavor(self, context: Context, asked: str) -> Flavor:
+        try:
+            return await self._flavors.get(context, asked)
+        except NotFound:
+            for flavor in await self._flavors.list(context, FlavorFilter(None, name_contains=asked), FlavorPage()):
+                if flavor.name == asked:
+                    return flavor
+            raise
+
+
+def build_watch(
+    servers: ServerService,
+    flavors: FlavorService,
+    hosts: HostService,
+    census: Census,
+    gate: Gate,
+    version: str,
+    *,
+    prefix: str = "/kilonova",
+    observe: Callable[[str, str, int, float], None] | None = None,
+) -> Service:
+    """The service, to be served at `prefix`. `version` is kilonova's own."""
+    routes = WatchRoutes(servers, flavors, hosts, census, version).routes()
+    return Service("kilonova", prefix, routes, fault, gate, observe=observe)
+
+
+def fault(failure: Failure, request: Request) -> Response:
+    """`{"error": {"code": 404, "kind": "not_found", "message": …}}`."""
+    code = status_of(failure)
+    headers = [("allow", ", ".join(failure.facts["allow"]))] if isinstance(failure, MethodNotAllowed) else []
+    return Response.json({"error": {"code": code, "kind": failure.code, "message": failure.message}}, code, headers)
+
+
+def _copy(flavor: Flavor) -> FlavorCopy:
+    return FlavorCopy(
+        id=flavor.id,
+        name=flavor.name,
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        root_gb=flavor.root_gb,
+        ephemeral_gb=flavor.ephemeral_gb,
+        swap_mb=flavor.swap_mb,
+    )

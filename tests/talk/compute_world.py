@@ -1,0 +1,201 @@
+"""A whole small cloud behind the Compute API: real services, flows and a simulated host, on SQLite in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.server_create import ServerCreate
+from kilonova.cloud.flow.server_delete import ServerDelete
+from kilonova.cloud.flow.server_reboot import ServerReboot
+from kilonova.cloud.flow.server_start import ServerStart
+from kilonova.cloud.flow.server_stop import ServerStop
+from kilonova.cloud.host.service import HostService
+from kilonova.cloud.image.model import NewImage
+from kilonova.cloud.image.service import ImageService
+from kilonova.cloud.image.upload import ImageUpload
+from kilonova.cloud.keypair.service import KeypairService
+from kilonova.cloud.network import document_store
+from kilonova.cloud.network.address import mac_source
+from kilonova.cloud.network.bootstrap import bootstrap
+from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.service import NetworkServices
+from kilonova.cloud.quota.service import QuotaService
+from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.link import NodeLink
+from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.placement import Placement
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.context import ALL, Context
+from kilonova.core.errors import NotFound, Unauthenticated
+from kilonova.core.ids import new_uuid
+from kilonova.edge.openstack.compute.policy import RULES
+from kilonova.edge.openstack.compute.routes import ComputeServices, build_compute
+from kilonova.edge.openstack.policy import Enforcer
+from kilonova.edge.watch.routes import build_watch
+from kilonova.kit.blob import DirectoryBlobs
+from kilonova.kit.bus import LocalBus
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import Database
+from kilonova.kit.http import App, Request
+from kilonova.kit.ops.engine import Engine, Pace
+from kilonova.kit.ops.start import Operations
+from kilonova.node.agent import Agent, Drivers, Identity, Rhythm
+from kilonova.node.driver.block.fake import FakeBlock
+from kilonova.node.driver.net.fake import FakeNet, FakeWorld
+from kilonova.node.driver.virt.fake import FakeVirt
+from kilonova.node.journal import Journal
+
+PROJECTS = {"admin": "a" * 32, "ann": "b" * 32, "eve": "b" * 32, "bob": "c" * 32}
+ROLES = {"admin": {"admin", "member", "reader"}, "eve": {"reader"}}
+RHYTHM = Rhythm(heartbeat=0.05, digest=0.1, look=0.1, retry=0.02)
+
+
+def caller(name: str, request_id: str = "req-test") -> Context:
+    """ann is a member and eve a reader of one project, bob a member of another."""
+    roles = frozenset(ROLES.get(name, {"member", "reader"}))
+    return Context(name, PROJECTS[name], roles, request_id, is_admin=name == "admin")
+
+
+class NameGate:
+    """A gate whose tokens are the callers' names."""
+
+    def __init__(self) -> None:
+        self._enforcer = Enforcer(RULES)
+
+    async def authenticate(self, request: Request) -> Context:
+        name = request.header("x-auth-token")
+        if name not in PROJECTS:
+            raise Unauthenticated("no")
+        return caller(name, request.request_id)
+
+    def permits(self, context: Context, rule: str, target: Mapping[str, Any]) -> bool:
+        return self._enforcer.permits(context, rule, target)
+
+
+class Site:
+    """`await start()`, then ask by `ann`, `bob`, `eve` and `admin`."""
+
+    def __init__(self, db: Database, place: Path) -> None:
+        self.db, self.place, self.clock, bus = db, place, SystemClock(), LocalBus()
+        self.bus = bus
+        self.ops = Operations(bus, new_uuid)
+        self.placement = Placement(db, self.clock, random.Random(1))
+        self.servers = ServerService(db, self.ops, self.placement, new_uuid)
+        self.nodes = Nodes(bus)
+        self.ground = Ground(db, new_uuid, mac_source(random.Random(1).randbytes), lambda _: None)
+        self.networks = NetworkServices(self.ground)
+        self.blobs = DirectoryBlobs(place / "images", keep_free=0)
+        self.images = ImageService(db, self.blobs)
+        self.uploads = ImageUpload(db, self.blobs, self.clock)
+        self.flavors, self.keypairs, self.quotas = FlavorService(db), KeypairService(db), QuotaService(db)
+        self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60)
+        self.services = ComputeServices(
+            servers=self.servers, flavors=self.flavors, keypairs=self.keypairs, images=self.images,
+            nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
+            project_exists=self.project_exists,
+        )  # fmt: skip
+        gate: Any = NameGate()
+        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), gate, "0")
+        self.app = App([build_compute(self.services, gate, "abcdef"), watch])
+        self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
+        self.image = self.network = ""
+        self.engine: Engine | None = None
+        self.agent: Agent | None = None
+
+    def client(self, token: str, root: str = "/compute/v2.1") -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+        headers = {"x-auth-token": token, "openstack-api-version": "compute latest"}
+        return httpx.AsyncClient(transport=transport, base_url=f"http://cloud{root}", headers=headers)
+
+    async def console(self, server_id: str, length: int | None) -> str:
+        lines = ["one", "two", "three"]
+        return "\n".join(lines if length is None else lines[len(lines) - length :])
+
+    async def project_exists(self, project_id: str) -> bool:
+        return project_id in PROJECTS.values()
+
+    async def start(self, *, work: bool = True) -> None:
+        """Found the cloud; without `work` no operation is driven, so servers stay as they were asked for."""
+        await self.blobs.start()
+        await self.flavors.bootstrap()
+        await bootstrap(self.ground, caller("admin"))
+        self.image = await self.add_image("guest")
+        self.network = (await self.networks.allocation.check(caller("ann"), None, [])).nics[0].network_id
+        await self.link.start()
+        drivers = Drivers(
+            FakeVirt(state_dir=self.place / "virt"),
+            FakeNet(world=FakeWorld()),
+            FakeBlock(state_dir=self.place / "disk"),
+        )
+        identity = Identity(new_uuid(), "host1", "boot", new_uuid())
+        journal = Journal(self.place / "journal")
+        self.agent = Agent(identity, drivers, journal, self.bus, self.clock, random.Random(1), rhythm=RHYTHM)
+        await self.agent.start()
+        if work:
+            db, nodes, network = self.db, self.nodes, self.networks.allocation
+            flows = [
+                ServerCreate(db, self.placement, network, nodes), ServerDelete(db, network, nodes),
+                ServerStart(db, nodes), ServerStop(db, nodes), ServerReboot(db, nodes),
+            ]  # fmt: skip
+            pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
+            self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
+            await self.engine.start()
+
+    async def stop(self) -> None:
+        for client in (self.ann, self.bob, self.eve, self.admin):
+            await client.aclose()
+        if self.engine is not None:
+            await self.engine.stop()
+        if self.agent is not None:
+            await self.agent.stop()
+        await self.link.stop()
+        await self.keypairs.close()
+        await self.uploads.close()
+        await self.blobs.close()
+
+    async def add_image(self, name: str, **values: Any) -> str:
+        """A public image of a mebibyte, active."""
+        wanted = NewImage(name, disk_format="raw", container_format="bare", visibility="public", **values)
+        image = await self.images.create(caller("admin"), wanted)
+        await self.uploads.upload(caller("admin"), image.id, _bytes())
+        return image.id
+
+    def body(self, **values: Any) -> dict[str, Any]:
+        """What asks for a server; a value of None leaves an attribute out."""
+        asked = {"name": "web", "imageRef": self.image, "flavorRef": "42", "networks": "auto", **values}
+        return {"server": {key: value for key, value in asked.items() if value is not None}}
+
+    async def make(self, client: httpx.AsyncClient | None = None, **values: Any) -> str:
+        """A server, at once."""
+        answer = await (client or self.ann).post("/servers", json=self.body(**values))
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["server"]["id"])
+
+    async def settle(self, server_id: str) -> str:
+        """Wait until nothing is being done to a server; its phase, "" when it is gone."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    phase = (await self.servers.get(ALL, server_id)).phase
+                except NotFound:
+                    return ""
+                if "." not in phase:
+                    return phase
+                await asyncio.sleep(0.01)
+
+    async def boot(self, client: httpx.AsyncClient | None = None, **values: Any) -> str:
+        """A server that runs."""
+        server_id = await self.make(client, **values)
+        assert await self.settle(server_id) == "active"
+        return server_id
+
+
+async def _bytes() -> AsyncIterator[bytes]:
+    yield bytes(range(256)) * 4096
