@@ -176,10 +176,8 @@ async def test_security_groups(site: Site) -> None:
     assert len(left["security_group"]["security_group_rules"]) == 2
 
 
-async def test_bad_input_is_refused_and_changes_nothing(site: Site) -> None:
-    network, subnet = await site.network()
-    port = await site.make("port", network_id=network)
-    cases: list[tuple[str, str, Any, int]] = [
+def _bad_requests(network: str, subnet: str, port: dict[str, Any]) -> list[tuple[str, str, Any, int]]:
+    return [
         ("POST", "networks", {}, 400),
         ("POST", "networks", [], 400),
         ("POST", "networks", {"network": {"name": 1}}, 400),
@@ -214,8 +212,13 @@ async def test_bad_input_is_refused_and_changes_nothing(site: Site) -> None:
         ("GET", f"networks/{network}/tags", None, 501),
         ("PATCH", "networks", None, 405),
     ]
+
+
+async def test_bad_input_is_refused_and_changes_nothing(site: Site) -> None:
+    network, subnet = await site.network()
+    port = await site.make("port", network_id=network)
     before = await _everything(site)
-    for method, path, body, status in cases:
+    for method, path, body, status in _bad_requests(network, subnet, port):
         fault = await site.ask(method, f"/v2.0/{path}", body, expect=status)
         assert set(fault["NeutronError"]) == {"type", "message", "detail"}
     assert await _everything(site) == before
