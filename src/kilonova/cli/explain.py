@@ -21,10 +21,10 @@ def command(state: Path, flavor: str, zone: str | None, host: str | None) -> Non
     client = Client(state.resolve())
     wanted: dict[str, Any] = {"flavor": flavor}
     wanted.update({k: v for k, v in (("zone", zone), ("host", host)) if v is not None})
-    told = client.post("/kilonova/v1/explain", {"explain": wanted})["explanation"]
+    told = client.post("/kilonova/v1/explain", wanted)
     click.echo(f"{told['considered']} hosts considered")
     for reason in told["reasons"]:
-        near = f" (nearest miss: {reason['nearest']})" if reason["nearest"] else ""
+        near = f" (nearest miss: {reason['nearest']})" if reason.get("nearest") else ""
         click.echo(f"  {reason['constraint']:<20} removed {reason['removed']}{near}")
     hosts = told.get("hosts") or []
     click.echo(

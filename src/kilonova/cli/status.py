@@ -21,18 +21,17 @@ def command(state: Path) -> None:
     status = client.get("/kilonova/v1/status")
     console = Console()
     console.print(f"kilonova {status['version']} at {client.endpoint}")
-    table = Table("host", "state", "vCPUs", "memory (MiB)", "disk (GiB)", "servers")
+    table = Table("host", "state", "vCPUs", "memory (MiB)", "disk (GiB)")
     for host in status["hosts"]:
         state_text = ("up" if host["up"] else "down") + ("" if host["enabled"] else ", disabled")
         table.add_row(
             host["name"],
             state_text,
-            f"{host['vcpus_used']} / {host['vcpus_capacity']}",
-            f"{host['memory_used']} / {host['memory_capacity']}",
-            f"{host['disk_used']} / {host['disk_capacity']}",
-            str(host["servers"]),
+            *(f"{host[k]['used']} / {host[k]['capacity']}" for k in ("vcpus", "memory_mb", "disk_gb")),
         )
     console.print(table)
     servers = ", ".join(f"{count} {phase}" for phase, count in sorted(status["servers"].items())) or "none"
     console.print(f"servers: {servers}")
-    console.print(f"operations: {status['operations']['running']} in hand, {status['operations']['waiting']} waiting")
+    console.print(
+        f"operations under way: {status['operations']}, guests that hosts still have to clear: {status['debts']}"
+    )

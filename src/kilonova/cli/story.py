@@ -20,7 +20,7 @@ def command(state: Path, server: str) -> None:
     client = Client(state.resolve())
     server_id = server if _is_id(server) else client.find_server(server)["id"]
     story = client.get(f"/kilonova/v1/servers/{server_id}/story")
-    for operation in reversed(story["operations"]):
+    for operation in story["operations"]:
         _tell(operation)
 
 
@@ -29,7 +29,7 @@ def _is_id(text: str) -> bool:
 
 
 def _tell(operation: dict[str, Any]) -> None:
-    outcome = operation["outcome"] or "running"
+    outcome = operation["outcome"]
     took = ""
     if operation["finished_at"]:
         took = f" in {(operation['finished_at'] - operation['started_at']) / 1e6:.2f} s"

@@ -57,6 +57,7 @@ class Cloud:
         self._serving = asyncio.create_task(self._server.serve(), name="http")
         await self._server.ready.wait()
         await control.link.start()
+        await control.herald.start()
         await control.engine.start()
         for sweep in control.sweeps():
             self._periodic.add(*sweep)
@@ -73,9 +74,13 @@ class Cloud:
         await self._periodic.stop()
         await self.control.engine.stop()
         await asyncio.gather(*(agent.stop() for agent in self._agents))
+        await self.control.herald.stop()
         await self.control.link.stop()
         await self.control.bus.close()
+        await self.control.uploads.close()
         await self.control.blobs.close()
+        await self.control.keypairs.close()
+        self.control.passwords.close()
         await self.control.db.close()
 
     async def _start_agents(self) -> None:

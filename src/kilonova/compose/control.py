@@ -33,10 +33,13 @@ from kilonova.cloud.network.address import mac_source
 from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.bootstrap import Layout, bootstrap
 from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.herald import Herald
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
+from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.quota.store import set_limit
 from kilonova.cloud.server import store as server_store
+from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
@@ -96,7 +99,10 @@ class Control:
         self.flavors = FlavorService(self.db)
         self.keypairs = KeypairService(self.db)
         self.hosts = HostService(self.db)
-        self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), lambda _: self.link.tell_of_networks())
+        self.quotas = QuotaService(self.db)
+        self.census = Census(self.db)
+        self.herald = Herald(self.db, self.clock, lambda host_ids: self.link.tell_of_networks(host_ids))
+        self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), self.herald.notify)
         self.networks = NetworkServices(self.ground)
 
     def _build_servers(self, sole: bool) -> None:
@@ -163,6 +169,14 @@ class Control:
         """Why this cloud cannot work now, by part; empty when it can."""
         hosts = await self.hosts.list()
         return {} if any(h.host.up and h.host.enabled for h in hosts) else {"hosts": "no host is up"}
+
+    async def project_exists(self, project_id: str) -> bool:
+        """Whether identity knows this project."""
+        try:
+            await self.directory.show("project", project_id)
+        except NotFound:
+            return False
+        return True
 
     async def console(self, server_id: str, length: int | None) -> str:
         """A server's console, the last `length` lines. Raises NotFound, Unavailable."""

@@ -10,6 +10,8 @@ from kilonova import __version__
 from kilonova.cloud.identity.model import Endpoint
 from kilonova.compose.control import Control
 from kilonova.edge.openstack.auth import Gate
+from kilonova.edge.openstack.compute.policy import RULES as COMPUTE_RULES
+from kilonova.edge.openstack.compute.routes import ComputeServices, build_compute
 from kilonova.edge.openstack.identity.policy import RULES as IDENTITY_RULES
 from kilonova.edge.openstack.identity.routes import build_identity
 from kilonova.edge.openstack.image.policy import RULES as IMAGE_RULES
@@ -17,6 +19,7 @@ from kilonova.edge.openstack.image.routes import build_image_service
 from kilonova.edge.openstack.network.policy import RULES as NETWORK_RULES
 from kilonova.edge.openstack.network.routes import build_network_service
 from kilonova.edge.openstack.policy import Enforcer, Rule
+from kilonova.edge.watch.routes import build_watch
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
 
@@ -43,7 +46,30 @@ def build_services(control: Control) -> Sequence[Service]:
     )  # fmt: skip
     image = build_image_service(control.images, control.uploads, _gate(control, "image", IMAGE_RULES), observe=observe)
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
-    return [identity, image, network, _web(control)]
+    return [identity, image, network, _compute(control), _watch(control), _web(control)]
+
+
+def _compute(control: Control) -> Service:
+    services = ComputeServices(
+        servers=control.servers,
+        flavors=control.flavors,
+        keypairs=control.keypairs,
+        images=control.images,
+        nics=control.networks.allocation,
+        quotas=control.quotas,
+        hosts=control.hosts,
+        console=control.console,
+        project_exists=control.project_exists,
+    )
+    gate = _gate(control, "compute", COMPUTE_RULES)
+    return build_compute(services, gate, control.cloud_id, observe=control.metrics.observe_request)
+
+
+def _watch(control: Control) -> Service:
+    return build_watch(
+        control.servers, control.flavors, control.hosts, control.census, control.audit,
+        Gate(control.authenticator, Enforcer(())), __version__, observe=control.metrics.observe_request,
+    )  # fmt: skip
 
 
 def _web(control: Control) -> Service:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -40,7 +40,6 @@ from kilonova.wire.node import (
 log = Logger(__name__)
 Q = TypeVar("Q", bound=msgspec.Struct)
 MOST_WANTED: Final = 200
-DEBOUNCE: Final = 0.03
 
 
 class NetworkDocuments(Protocol):
@@ -84,7 +83,6 @@ class NodeLink:
         self._heard: dict[str, int] = {}
         self._down: set[str] = set()
         self._networked: set[str] = set()
-        self._networks_told: asyncio.TimerHandle | None = None
         self._stops: list[Callable[[], None]] = []
         self._watch: asyncio.Task[None] | None = None
 
@@ -106,22 +104,15 @@ class NodeLink:
         ]
         self._watch = asyncio.create_task(self._watch_silence(), name="host-watch")
 
-    def tell_of_networks(self) -> None:
-        """Something about networks changed: soon, every host that has networks asks what it should hold."""
-        if self._networks_told is None and self._networked:
-            loop = asyncio.get_running_loop()
-            self._networks_told = loop.call_later(DEBOUNCE, self._nudge_networked)
-
-    def _nudge_networked(self) -> None:
-        self._networks_told = None
+    def tell_of_networks(self, host_ids: Sequence[str]) -> None:
+        """What these hosts hold of networks has changed: those that have networks ask at once what they should hold."""
         data = msgspec.msgpack.encode(Nudge())
-        for host_id in self._networked:
-            self._bus.wake(f"node.{host_id}", data)
+        for host_id in host_ids:
+            if host_id in self._networked:
+                self._bus.wake(f"node.{host_id}", data)
 
     async def stop(self) -> None:
         """Answer no more."""
-        if self._networks_told is not None:
-            self._networks_told.cancel()
         for stop in self._stops:
             stop()
         if self._watch is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.model import Flavor, FlavorFilter, FlavorPage
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
@@ -30,12 +31,19 @@ class WatchRoutes:
     """Handlers. Whoever has the role admin is an operator here."""
 
     def __init__(
-        self, servers: ServerService, flavors: FlavorService, hosts: HostService, census: Census, version: str
+        self,
+        servers: ServerService,
+        flavors: FlavorService,
+        hosts: HostService,
+        census: Census,
+        audit: Audit,
+        version: str,
     ) -> None:
         self._servers = servers
         self._flavors = flavors
         self._hosts = hosts
         self._census = census
+        self._audit = audit
         self._version = version
 
     def routes(self) -> list[Route]:
@@ -43,6 +51,7 @@ class WatchRoutes:
             Route("GET", "/v1/servers/{server_id}/story", self.tell, AUTHENTICATED),
             Route("POST", "/v1/explain", self.explain, AUTHENTICATED, schema=_EXPLAIN),
             Route("GET", "/v1/status", self.show_status, AUTHENTICATED),
+            Route("POST", "/v1/doctor", self.examine, AUTHENTICATED),
         ]
 
     async def tell(self, request: Request) -> dict[str, Any]:
@@ -69,6 +78,12 @@ class WatchRoutes:
             raise Forbidden("Only administrators can see the state of the cloud.")
         return view.status(await self._census.take(), self._version)
 
+    async def examine(self, request: Request) -> dict[str, Any]:
+        """Everything that should not be there, asked of rows and nodes, to operators."""
+        if not request.context.is_admin:
+            raise Forbidden("Only administrators can have the cloud examined.")
+        return view.findings(await self._audit.run())
+
     async def _flavor(self, context: Context, asked: str) -> Flavor:
         try:
             return await self._flavors.get(context, asked)
@@ -84,6 +99,7 @@ def build_watch(
     flavors: FlavorService,
     hosts: HostService,
     census: Census,
+    audit: Audit,
     gate: Gate,
     version: str,
     *,
@@ -91,7 +107,7 @@ def build_watch(
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, version).routes()
+    routes = WatchRoutes(servers, flavors, hosts, census, audit, version).routes()
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

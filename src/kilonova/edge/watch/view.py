@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kilonova.cloud.audit.model import Finding
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.server.census import Numbers
 from kilonova.core.decision import Decision
@@ -66,6 +67,11 @@ def status(numbers: Numbers, version: str) -> dict[str, Any]:
         "operations": numbers.operations,
         "debts": numbers.debts,
     }
+
+
+def findings(found: Sequence[Finding]) -> dict[str, Any]:
+    """What an audit found."""
+    return {"findings": [asdict(one) for one in found]}
 
 
 def _host(host: Host) -> dict[str, Any]:
