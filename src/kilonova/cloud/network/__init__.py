@@ -3,5 +3,5 @@
 A router's interfaces, its gateway and a network's DHCP server are ports like any other, told apart by `device_owner`.
 A row in `network_address` is what makes an address taken: its key decides between two that want the same one.
 
-Locks are taken in the order quota, network, group, router, port, pool.
+Locks are taken in the order router, network, port, quota of ports, group, pool; for rules, group before their quota.
 """

@@ -68,7 +68,7 @@ class Allocation:
 
         def work(tx: Tx) -> tuple[Nic, ...]:
             guard(tx)
-            has = {p.nic_index: p for p in port_store.of_device(tx, [server_id], OWNER_COMPUTE)}
+            has = {p.nic_index: p for p in port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=True)}
             blank = replace(
                 porting.blank(tx, "", "", project_id),
                 device_id=server_id, device_owner=OWNER, host_id=host_id, hostname=hostname, status=ACTIVE,
@@ -85,7 +85,8 @@ class Allocation:
 
     def release(self, tx: Tx, server_id: str) -> None:
         """Delete the ports made for a server and free those that a user brought; again does nothing."""
-        ports = [p for p in port_store.of_device(tx, [server_id], OWNER_COMPUTE) if p.nic_index is not None]
+        found = port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=True)
+        ports = [p for p in found if p.nic_index is not None]
         porting.remove(tx, self._ground, [p for p in ports if p.made])
         for port in ports:
             if not port.made:

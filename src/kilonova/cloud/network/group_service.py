@@ -124,6 +124,7 @@ class GroupService:
 
         def work(tx: Tx) -> None:
             old = group_store.get_rule(tx, sight(context), rule_id)
+            group_store.lock(tx, old.group_id)
             group_store.remove_rule(tx, rule_id)
             quota.refund(tx, f"security_group_rule:{rule_id}")
             self._raise(tx, old.group_id)

@@ -114,12 +114,14 @@ def find(tx: Tx, scope: Scope, listing: Listing) -> list[Port]:
     return assemble(tx, page(tx, port, query, FIELDS, asked))
 
 
-def of_device(tx: Tx, device_ids: Iterable[str], owner: str = "") -> list[Port]:
-    """Ports of these devices, whose owner begins with `owner`; NICs of a server in their order."""
+def of_device(tx: Tx, device_ids: Iterable[str], owner: str = "", *, lock: bool = False) -> list[Port]:
+    """Ports of these devices, whose owner begins with `owner`; NICs of a server in their order. With `lock` nobody else
+    changes them until the commit."""
     found: list[Port] = []
     for some in chunks(device_ids):
         query = select(port).where(port.c.device_id.in_(some), port.c.device_owner.startswith(owner, autoescape=True))
-        found.extend(assemble(tx, list(tx.execute(query.order_by(port.c.nic_index, port.c.created_at, port.c.id)))))
+        query = query.order_by(port.c.nic_index, port.c.created_at, port.c.id)
+        found.extend(assemble(tx, list(tx.execute(query.with_for_update() if lock else query))))
     return found
 
 
