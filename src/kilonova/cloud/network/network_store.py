@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import ACTIVE, Listing, Network
-from kilonova.cloud.network.subnet_store import ids_by_network
+from kilonova.cloud.network.subnet_store import ids_by_network, subnet
 from kilonova.core.context import Scope
 from kilonova.core.errors import NotFound
 from kilonova.kit.db import Tx, json_column, metadata
@@ -111,7 +111,7 @@ def usable(tx: Tx, project_id: str) -> list[Network]:
             or_(network.c.project_id == project_id, network.c.shared),
             ~network.c.external,
             network.c.admin_up,
-            network.c.id.in_(select(metadata.tables["network_subnet"].c.network_id)),
+            network.c.id.in_(select(subnet.c.network_id)),
         )
         .order_by(network.c.created_at, network.c.id)
         .limit(2)
