@@ -1,0 +1,1 @@
+"""The figures of SPECIFICATION.md, measured: `python -m tests.bench`."""
