@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -114,7 +116,14 @@ def _show(client: Client, server: dict[str, Any], ready: str) -> None:
     click.echo(f"Console\n{tail}\n")
     click.echo(f"Endpoint  {client.endpoint}")
     click.echo(f"Accounts  {root}/openrc, {root}/clouds.yaml (admin and demo)\n")
+    own = _command("kilonova")
     click.echo("Try next:")
-    click.echo(f"  kilonova ssh {server['name']} --state {root}")
-    click.echo(f"  kilonova story {server['name']} --state {root}")
-    click.echo(f"  . {root}/openrc; openstack server list")
+    click.echo(f"  {own} ssh {server['name']} --state {root}")
+    click.echo(f"  {own} story {server['name']} --state {root}")
+    click.echo(f"  . {root}/openrc; {_command('openstack')} server list")
+
+
+def _command(name: str) -> str:
+    """How to call a program: by its name when that finds the one beside this Python, else by its path."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() and shutil.which(name) != str(beside) else name

@@ -122,6 +122,7 @@ class Agent:
         """Prepare the drivers, read the journal, present this node, and begin. Raises DriverError when it cannot."""
         await self._drivers.virt.start()
         await self._drivers.net.start()
+        await self._networks.adopt()
         await self._drivers.block.start()
         self._journal.open()
         for spec in self._journal.specs.values():

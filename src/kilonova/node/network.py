@@ -13,7 +13,7 @@ from kilonova.node.driver.net.port import NetDriver, PortDevice
 from kilonova.node.driver.virt.port import NicDevice
 from kilonova.node.metadata import MetadataServer
 from kilonova.wire.network import NetworkDoc, PortDoc
-from kilonova.wire.node import Digest, Docs, Fetch, Version
+from kilonova.wire.node import Digest, DocKind, Docs, Fetch, Version
 
 log = Logger(__name__)
 CHUNK: Final = 200
@@ -29,6 +29,7 @@ class Networks:
         self._net = net
         self._metadata = metadata
         self._held: dict[tuple[str, str], Version] = {}
+        self._found: dict[tuple[str, str], Version] = {}
         self._served: set[str] = set()
         self.docs: dict[str, NetworkDoc] = {}
         self._lock = asyncio.Lock()
@@ -39,8 +40,18 @@ class Networks:
         return self._net.filters
 
     def versions(self) -> list[Version]:
-        """What is held, for the digest."""
-        return list(self._held.values())
+        """What is held, for the digest; what an earlier run left counts as version 0."""
+        return [*self._held.values(), *(v for k, v in self._found.items() if k not in self._held)]
+
+    async def adopt(self) -> None:
+        """See what an earlier run left: it is brought to what shall be, or goes."""
+        if not self.realised:
+            return
+        world = await self._net.world()
+        kinds: tuple[tuple[DocKind, frozenset[str]], ...] = (
+            ("network", world.networks), ("router", world.routers), ("port", world.ports),
+        )  # fmt: skip
+        self._found = {(k, i): Version(kind=k, id=i, version=0) for k, ids in kinds for i in ids}
 
     async def plug(self, ports: Iterable[PortDoc]) -> tuple[NicDevice, ...]:
         """Bring up what these ports need, filters in force, and say where their NICs go (nowhere without networks)."""
@@ -71,9 +82,10 @@ class Networks:
                 part = tuple(wanted[start : start + CHUNK])
                 docs = await self._control.fetch(Fetch(host_id=self._host_id, wanted=part))
                 await self._apply(docs, {(v.kind, v.id): v for v in part})
-            gone = [k for k in self._held if k not in should]
+            gone = [k for k in {**self._held, **self._found} if k not in should]
             for kind, identifier in sorted(gone, key=lambda k: REMOVAL.index(k[0])):
                 await self._remove(kind, identifier)
+            self._found.clear()
 
     async def _apply(self, docs: Docs, told: dict[tuple[str, str], Version]) -> None:
         """Networks before routers before sets before ports. What fails is not held, so it is tried again."""

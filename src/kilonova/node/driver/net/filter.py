@@ -26,6 +26,7 @@ from kilonova.node.driver.net.expression import (
     prefix,
     version_of,
 )
+from kilonova.node.driver.net.name import LETTER
 from kilonova.wire.network import PortDoc, RuleDoc
 
 METADATA: Final = "169.254.169.254"
@@ -40,6 +41,15 @@ TARGET: Final[Statement] = {"payload": {"base": "th", "offset": 64, "len": 128}}
 """The target address of a neighbour advertisement (RFC 4861 §4.4)."""
 PROTOCOLS: Final = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "ipv6-icmp": "icmpv6"}
 PORTED: Final = ("tcp", "udp", "sctp", "dccp", "udplite")
+
+
+OPERATOR_SSH: Final[Rule] = [
+    match(meta("iifname"), LETTER["leg"] + "*"),
+    match(meta("protocol"), "ip"),
+    match(payload("tcp", "dport"), 22),
+    ACCEPT,
+]
+"""`kilonova ssh`: from the network's own namespace, where only root of this host is and nothing is forwarded (IPv4)."""
 
 
 def set_name(group_id: str, version: str) -> str:
@@ -96,6 +106,7 @@ def ingress_rules(doc: PortDoc) -> list[Rule]:
         [*_udp_pair(67, 68), ACCEPT],
         [*_udp_pair(547, 546), ACCEPT],
         [match(payload("icmpv6", "type"), {"set": INGRESS_ICMPV6}), ACCEPT],
+        OPERATOR_SSH,
         *([*_condition(rule), ACCEPT] for rule in doc.rules if rule.direction == "ingress"),
         [DROP],
     ]

@@ -166,6 +166,8 @@ def _on_subnet(address: str | None, subnet: SubnetDoc) -> str:
 
 
 def _furnish(doc: NetworkDoc) -> None:
+    # A new namespace may inherit the host's switch: no guest shall reach another by way of this one.
+    link.write_setting(IPV4, "0")
     served = _served(doc)
     addresses = [_on_subnet(subnet.dhcp_address, subnet) for subnet in served] + [f"{METADATA}/32"]
     # Replies of the metadata service find guests of subnets in which the namespace has no address.
