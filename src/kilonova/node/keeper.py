@@ -121,6 +121,8 @@ class Keeper:
     def _tell(self, seen: GuestObservation) -> None:
         if seen != self._last:
             self._last = seen
+            log.info("a guest was looked after", server=seen.server_id, power=seen.power, version=seen.version,
+                     settled=seen.settled, error=seen.error.code if seen.error else "")  # fmt: skip
             self._post(msgspec.structs.replace(seen, at=self._clock.now()))
 
     def _stage(self, spec: GuestSpec) -> Callable[[str, int], None]:

@@ -189,6 +189,7 @@ class Driver:
         _adopt(op, moved)
         if following is not None and isinstance(ending, Next) and ending.wait is not None:
             self._tries[op.id] = _Tries(following, progress_at=self.clock.now(), waiting=(ending.wait, None))
+        log.info("step done", operation=op.id, flow=op.flow, step=step.name, subject=op.subject.id, host=run.host)
         self.observe("committed", op)
         return Ended() if following is None else Pause(0)
 
