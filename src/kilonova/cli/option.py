@@ -18,7 +18,7 @@ def default_state() -> Path:
         return Path(given)
     if os.geteuid() == 0:
         return Path("/var/lib/kilonova")
-    return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "kilonova"
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "kilonova"
 
 
 def state_option(function: F) -> F:
