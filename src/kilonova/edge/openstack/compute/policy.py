@@ -19,7 +19,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "servers:index", "servers:detail", "servers:show", "ips:index", "ips:show", "server-metadata:index",
         "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show", "limits",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
-        "os-volumes-attachments:index", "os-server-tags:index",
+        "os-volumes-attachments:index", "os-server-tags:index", "os-server-groups:index",
     ),
     _MEMBER: (
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
@@ -33,7 +33,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-quota-sets:update", "os-quota-sets:delete", "os-services:list", "os-services:update",
         "os-services:delete", "os-hypervisors:list", "os-hypervisors:list-detail", "os-hypervisors:show",
         "os-hypervisors:search", "os-hypervisors:servers", "os-hypervisors:statistics", "os-hypervisors:uptime",
-        "os-availability-zone:detail", "os-flavor-manage:create", "os-flavor-manage:update",
+        "os-availability-zone:detail", "os-aggregates:index", "os-flavor-manage:create", "os-flavor-manage:update",
         "os-flavor-manage:delete", "os-flavor-extra-specs:create", "os-flavor-extra-specs:update",
         "os-flavor-extra-specs:delete", "os-flavor-access", "os-flavor-access:add_tenant_access",
         "os-flavor-access:remove_tenant_access",

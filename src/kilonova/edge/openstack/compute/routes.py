@@ -17,6 +17,7 @@ from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
 from kilonova.core.ids import NewId, new_uuid
 from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.compute.empty import EmptyRoutes
 from kilonova.edge.openstack.compute.extension import ExtensionRoutes
 from kilonova.edge.openstack.compute.flavor import FlavorRoutes
 from kilonova.edge.openstack.compute.host import HostRoutes
@@ -96,6 +97,7 @@ def build_compute(
         *HostRoutes(s.hosts).routes(),
         *HypervisorRoutes(s.hosts, s.servers).routes(),
         *ExtensionRoutes().routes(),
+        *EmptyRoutes(s.servers).routes(),
         *unbuilt_routes(),
     ]
     routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in versioned)]

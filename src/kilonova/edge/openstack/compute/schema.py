@@ -44,7 +44,7 @@ FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {
     "name": is_name,
     "printable": is_printable,
     "base64": is_base64,
-    "moment": lambda text: parse_moment(text) is not None,
+    "date-time": lambda text: parse_moment(text) is not None,
 }
 
 BOOLEAN: Final[JsonSchema] = {"enum": [True, False, "1", "0", *_WORDS]}
@@ -59,7 +59,7 @@ METADATA: Final[JsonSchema] = {
     "additionalProperties": False,
 }
 TEXT: Final[JsonSchema] = {"type": "string"}
-MOMENT: Final[JsonSchema] = {"type": "string", "format": "moment"}
+MOMENT: Final[JsonSchema] = {"type": "string", "format": "date-time"}
 
 
 def count(minimum: int, maximum: int = MAX_INTEGER) -> JsonSchema:

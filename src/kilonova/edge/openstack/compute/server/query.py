@@ -17,6 +17,7 @@ from kilonova.core.ids import is_uuid
 from kilonova.edge.openstack.compute.link import parse_moment
 from kilonova.edge.openstack.compute.policy import PREFIX
 from kilonova.edge.openstack.compute.schema import read_boolean
+from kilonova.edge.openstack.compute.server.schema import UNSORTABLE
 from kilonova.edge.openstack.compute.server.state import STATES, STATUSES, phases_of, power
 from kilonova.edge.openstack.page import Page, read_page
 from kilonova.kit.http import Request
@@ -128,6 +129,8 @@ def _read_sort(request: Request, everything: bool) -> Sequence[tuple[str, bool]]
     for index, key in enumerate(keys):
         if key in _SECRET_SORT and not everything:
             raise Forbidden(f"Only administrators can sort servers by {key}")
+        if key in UNSORTABLE and (key != "locked" or request.version < (2, 73)):
+            continue
         column = _SORT.get(key)
         if column is None:
             raise NotBuilt(f"Servers cannot be sorted by {key}")

@@ -165,11 +165,13 @@ _SORT: Final = (
     "power_state progress project_id ramdisk_id root_device_name task_state terminated_at updated_at user_id uuid "
     "vm_state"
 )
-_OLD_SORT: Final = (
+_IGNORED_SORT: Final = (
     "architecture cell_name cleaned default_ephemeral_device default_swap_device deleted deleted_at disable_terminate "
     "ephemeral_gb ephemeral_key_uuid id key_data launched_on locked memory_mb os_type reservation_id root_gb "
     "shutdown_terminate user_data vcpus vm_mode"
 )
+UNSORTABLE: Final = frozenset(_IGNORED_SORT.split()) - {"id"}
+"""Keys that the API took before 2.75 and never sorted by."""
 
 LIST: Final = strict_from(
     75,
@@ -178,7 +180,7 @@ LIST: Final = strict_from(
             **{name: multi(_LONG) for name in _PLAIN.split()},
             **PAGE,
             "changes-since": multi(MOMENT),
-            "sort_key": multi({"enum": f"{_SORT} {_OLD_SORT}".split()}),
+            "sort_key": multi({"enum": f"{_SORT} {_IGNORED_SORT}".split()}),
         },
         26: {name: multi(TEXT) for name in _TAGS},
         66: {"changes-before": multi(MOMENT)},

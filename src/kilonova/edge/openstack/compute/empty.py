@@ -1,0 +1,49 @@
+"""Collections that are truly empty, because nothing of the kind can be made yet: listed, so that clients that look
+first find that there is nothing. Making one answers 501."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilonova.cloud.server.service import ServerService
+from kilonova.edge.openstack.compute.policy import PREFIX, reach
+from kilonova.edge.openstack.compute.server.routes import server_id
+from kilonova.kit.http import Request, Route
+from kilonova.kit.http.route import Handler
+
+_OF_THE_CLOUD: Final = (
+    ("/os-aggregates", "aggregates", "os-aggregates:index"),
+    ("/os-server-groups", "server_groups", "os-server-groups:index"),
+)
+_OF_A_SERVER: Final = (
+    ("/servers/{server_id}/os-volume_attachments", "volumeAttachments", "os-volumes-attachments:index", 1),
+    ("/servers/{server_id}/tags", "tags", "os-server-tags:index", 26),
+)
+
+
+class EmptyRoutes:
+    """Handlers that answer an empty list."""
+
+    def __init__(self, servers: ServerService) -> None:
+        self._servers = servers
+
+    def routes(self) -> list[Route]:
+        plain = [Route("GET", p, _answer(n), PREFIX + rule) for p, n, rule in _OF_THE_CLOUD]
+        return plain + [
+            Route("GET", path, self._answer(name), PREFIX + rule, min_version=(2, since))
+            for path, name, rule, since in _OF_A_SERVER
+        ]
+
+    def _answer(self, name: str) -> Handler:
+        async def handle(request: Request) -> dict[str, Any]:
+            await self._servers.get(reach(request), server_id(request))
+            return {name: []}
+
+        return handle
+
+
+def _answer(name: str) -> Handler:
+    async def handle(request: Request) -> dict[str, Any]:
+        return {name: []}
+
+    return handle
