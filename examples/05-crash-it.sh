@@ -15,7 +15,7 @@ up() {
 
 up
 openstack server create --image kilonova-guest --flavor m1.tiny --network private --min 20 --max 20 crash -c id
-echo "before: $(openstack server list -f value -c Status | sort | uniq -c | tr -s ' \n' ' ')"
+echo "before:$(openstack server list -f value -c Status | sort | uniq -c | tr -s ' \n' ' ')"
 
 kill -9 "$(cat "$state/kilonova.pid")"
 echo "killed"
@@ -27,5 +27,5 @@ while openstack server list -f value -c Status | grep -q BUILD; do
     [ "$tries" -lt 60 ] || { echo "They are stuck" >&2; exit 1; }
     sleep 1
 done
-echo "after: $(openstack server list -f value -c Status | sort | uniq -c | tr -s ' \n' ' ')"
+echo "after:$(openstack server list -f value -c Status | sort | uniq -c | tr -s ' \n' ' ')"
 kilonova doctor --state "$state"
