@@ -122,20 +122,22 @@ class StateDir:
         return file.read_text().strip() if file.exists() else None
 
     def running(self) -> int | None:
-        """The process that holds this directory, None when nothing does."""
-        if not self.pid_file.exists():
-            return None
+        """The process that serves from this directory, None when nothing does."""
+        return int(self.pid_file.read_text()) if self.pid_file.exists() and self.held() else None
+
+    def held(self) -> bool:
+        """Whether a process holds this directory; it does until its very end, when every file is closed."""
         try:
             descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return None
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return int(self.pid_file.read_text())
+            return True
         finally:
             os.close(descriptor)
-        return None
+        return False
 
 
 def write(path: Path, text: str, mode: int) -> None:

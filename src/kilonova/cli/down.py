@@ -30,7 +30,7 @@ def stop(state: StateDir) -> bool:
         return False
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
-    while state.running() is not None:
+    while state.held():
         if time.monotonic() > deadline:
             raise Unavailable(f"Process {pid} does not end; look at {state.log_file}, then: kill -9 {pid}")
         time.sleep(0.05)

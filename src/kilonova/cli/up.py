@@ -57,7 +57,8 @@ async def _serve(state: Path, config: Path | None, given: dict[str, Any], report
     settings = configuration.load(Settings, file, os.environ, "KILONOVA", {**given, "state": state})
     log.set_up(settings.log_level, None if isinstance(report, Relay) else _log_file(state))
     directory = StateDir(state)
-    lock = directory.lock_prepared()
+    # Held until the process ends: whoever waits for it finds every file closed.
+    directory.lock_prepared()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,7 +79,6 @@ async def _serve(state: Path, config: Path | None, given: dict[str, Any], report
     finally:
         await cloud.stop()
         directory.pid_file.unlink(missing_ok=True)
-        os.close(lock)
 
 
 def _log_file(state: Path) -> TextIO:
