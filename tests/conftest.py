@@ -9,8 +9,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 import pytest
@@ -20,7 +21,10 @@ import kilonova.cloud
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import Database, metadata, open_database
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 DATABASE = "kilonova_test"
+TOLD = pytest.StashKey[list[str]]()
+NEVER_SKIPPED = ("vm", "contract", "client")
 EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
 SET session_replication_role = replica;
@@ -161,3 +165,38 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     db = await open_database(database_url, SystemClock())
     yield db
     await db.close()
+
+
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Write a line into the log's summary: guests booted, seeds drawn, figures seen."""
+    return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(TOLD, []):
+        terminalreporter.section("what real and simulated clouds told")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _refuse_skip((yield), item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _refuse_skip((yield), collector)
+
+
+def _refuse_skip(report: Report, node: pytest.Item | pytest.Collector) -> Report:
+    """In CI a real guest, a driver or a client that is not tried counts as broken."""
+    among = set(NEVER_SKIPPED) & {*node.path.parts, *(mark.name for mark in node.iter_markers())}
+    if os.environ.get("CI") == "true" and report.skipped and among and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"skipped in CI: {report.longrepr}"
+    return report
