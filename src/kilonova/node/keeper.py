@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from kilonova.core.errors import Failure
+from kilonova.core.errors import Failure, Unavailable
 from kilonova.kit import log as logs
 from kilonova.kit.clock import Clock
 from kilonova.node.driver.failure import DriverError
@@ -85,22 +85,31 @@ class Keeper:
                 self._task = None
 
     async def _once(self, spec: GuestSpec) -> None:
-        async with self._slots:
-            for attempt in range(1, TRIES + 1):
-                try:
+        attempt = 1
+        while True:
+            try:
+                async with self._slots:
                     seen = await ensure(self._hands, spec, self._stage(spec))
-                    break
-                except (DriverError, Failure) as error:
-                    failed = error if isinstance(error, DriverError) else _unavailable(error)
-                except Exception as error:
-                    log.exception("a driver failed", server=spec.server_id)
-                    failed = DriverError("driver", "The host could not do it", detail=repr(error), retryable=True)
-                log.warning("a guest is not yet what it shall be", server=spec.server_id, code=failed.code,
-                            why=failed.message, detail=failed.detail, attempt=attempt)  # fmt: skip
-                if not failed.retryable or attempt == TRIES:
-                    seen = await self._given_up(spec, failed)
-                    break
-                await self._clock.sleep(self._pause * attempt)
+                break
+            except Unavailable as error:
+                # The control plane does not answer: nothing is wrong with this host or its guest.
+                log.info("a guest waits for the control plane", server=spec.server_id, why=error.message)
+                if spec is not self._spec:
+                    return
+                await self._clock.sleep(self._pause)
+                continue
+            except (DriverError, Failure) as error:
+                failed = error if isinstance(error, DriverError) else _refused(error)
+            except Exception as error:
+                log.exception("a driver failed", server=spec.server_id)
+                failed = DriverError("driver", "The host could not do it", detail=repr(error), retryable=True)
+            log.warning("a guest is not yet what it shall be", server=spec.server_id, code=failed.code,
+                        why=failed.message, detail=failed.detail, attempt=attempt)  # fmt: skip
+            if not failed.retryable or attempt == TRIES:
+                seen = await self._given_up(spec, failed)
+                break
+            await self._clock.sleep(self._pause * attempt)
+            attempt += 1
         self._tell(seen)
 
     async def _given_up(self, spec: GuestSpec, failed: DriverError) -> GuestObservation:
@@ -142,5 +151,5 @@ class Keeper:
         return tell
 
 
-def _unavailable(error: Failure) -> DriverError:
+def _refused(error: Failure) -> DriverError:
     return DriverError(error.code, error.message, detail=error.detail, retryable=error.retryable)

@@ -40,7 +40,7 @@ class Networks:
         return self._net.filters
 
     def versions(self) -> list[Version]:
-        """What is held, for the digest; what an earlier run left counts as version 0."""
+        """What is held, for the digest; what exists in an unknown state counts as version 0."""
         return [*self._held.values(), *(v for k, v in self._found.items() if k not in self._held)]
 
     async def adopt(self) -> None:
@@ -85,7 +85,7 @@ class Networks:
             gone = [k for k in {**self._held, **self._found} if k not in should]
             for kind, identifier in sorted(gone, key=lambda k: REMOVAL.index(k[0])):
                 await self._remove(kind, identifier)
-            self._found.clear()
+            self._found = {k: v for k, v in self._found.items() if k in should and k not in self._held}
 
     async def _apply(self, docs: Docs, told: dict[tuple[str, str], Version]) -> None:
         """Networks before routers before sets before ports. What fails is not held, so it is tried again."""
@@ -99,13 +99,17 @@ class Networks:
             await self._attempt(told["port", port.port_id], self._net.apply_port(port))
 
     async def _attempt(self, version: Version, applying: Awaitable[object]) -> None:
+        key = (version.kind, version.id)
+        # Until it is done, whatever ends it, half of it may exist: that is tried again, and goes when nobody wants it.
+        self._found[key] = Version(kind=version.kind, id=version.id, version=0)
         try:
             await applying
         except DriverError as error:
             log.warning("a network document could not be applied", kind=version.kind, id=version.id, why=error.message,
                       detail=error.detail)  # fmt: skip
         else:
-            self._held[version.kind, version.id] = version
+            self._held[key] = version
+            del self._found[key]
 
     async def _apply_network(self, doc: NetworkDoc) -> None:
         await self._net.apply_network(doc)
