@@ -1,0 +1,104 @@
+"""How each flow is begun, and what must be true when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from world import ADMIN, World
+
+from kilonova.core.context import ALL
+
+Count = Callable[[str, str], None]
+GONE = "gone"
+POWERS = {"active": ("running",), "stopped": ("stopped", "crashed")}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` brings a server to where the flow starts, `start` starts it; both answer the server.
+
+    `end` and `failed` are the phases after success and after a clean undo; `boots` is how often the guest boots.
+    """
+
+    flow: str
+    prepare: Callable[[World], Awaitable[str]]
+    start: Callable[[World, str], Awaitable[str]]
+    end: str
+    failed: str
+    boots: int
+
+
+async def _nothing(world: World) -> str:
+    return ""
+
+
+async def _create(world: World, _: str) -> str:
+    return await world.create()
+
+
+async def _stopped(world: World) -> str:
+    server_id = await _stop(world, await world.boot())
+    await world.rest(server_id)
+    return server_id
+
+
+async def _delete(world: World, server_id: str) -> str:
+    await world.delete(server_id)
+    return server_id
+
+
+async def _stop(world: World, server_id: str) -> str:
+    await world.service.stop(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _start(world: World, server_id: str) -> str:
+    await world.service.start(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _reboot(world: World, server_id: str) -> str:
+    await world.service.reboot(ADMIN, ALL, server_id, "SOFT")
+    return server_id
+
+
+async def _reset(world: World, server_id: str) -> str:
+    await world.service.reboot(ADMIN, ALL, server_id, "HARD")
+    return server_id
+
+
+SCENARIOS = {
+    "create": Scenario("server_create", _nothing, _create, "active", "error", 1),
+    "delete": Scenario("server_delete", World.boot, _delete, GONE, "error", 0),
+    "stop": Scenario("server_stop", World.boot, _stop, "stopped", "active", 0),
+    "start": Scenario("server_start", _stopped, _start, "active", "stopped", 1),
+    "reboot": Scenario("server_reboot", World.boot, _reboot, "active", "active", 1),
+    "reset": Scenario("server_reboot", World.boot, _reset, "active", "active", 1),
+}
+
+
+async def check(world: World, server_id: str, allowed: tuple[str, ...]) -> str:
+    """The server comes to rest in one of these phases, with a reason if that is `error`; its guest agrees; the audit
+    finds nothing. Answers the phase."""
+    at = ""
+
+    async def agrees() -> bool:
+        nonlocal at
+        server = await world.rest(server_id)
+        at = server.phase if server else GONE
+        assert at != "error" or (server and server.fault and server.fault["message"])
+        return at in allowed and (at not in POWERS or await world.power(server_id) in POWERS[at])
+
+    await world.until(agrees, f"one of {allowed}", server_id)
+    await world.clean()
+    return at
+
+
+async def finish(world: World, server_id: str) -> None:
+    """Whatever became of it, it can be deleted, and nothing is left: no row, no claim, no charge, no guest, no disk."""
+    world.calm()
+    await world.delete(server_id)
+    assert await world.rest(server_id) is None
+    await world.clean()
+    await world.empty()

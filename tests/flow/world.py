@@ -1,0 +1,404 @@
+"""A small cloud of two simulated hosts, any part of which can die, be paused or be interfered with."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+
+import kilonova.cloud.flow
+from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.host import store as hosts
+from kilonova.cloud.network import document_store
+from kilonova.cloud.network.address import mac_source
+from kilonova.cloud.network.bootstrap import bootstrap
+from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.service import NetworkServices
+from kilonova.cloud.server.link import NodeLink
+from kilonova.cloud.server.model import FlavorCopy, NewServer, Server, is_settled
+from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.placement import Placement
+from kilonova.cloud.server.service import ServerService
+from kilonova.core.context import ALL, Context
+from kilonova.core.errors import NotFound
+from kilonova.core.ids import new_uuid
+from kilonova.kit.bus import Bus, LocalBus
+from kilonova.kit.bus.faulty import Faults, FaultyBus
+from kilonova.kit.bus.port import Answerer
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import Database, open_database
+from kilonova.kit.ops import Operation, Run, Step
+from kilonova.kit.ops import store as operations
+from kilonova.kit.ops.engine import Engine, Pace
+from kilonova.kit.ops.start import Operations
+from kilonova.node.agent import Agent, Drivers, Identity, Rhythm
+from kilonova.node.driver.block.fake import FakeBlock
+from kilonova.node.driver.net.fake import FakeNet, FakeWorld
+from kilonova.node.driver.virt.fake import FakeVirt
+from kilonova.node.journal import Journal
+from kilonova.wire.node import ImageTicket
+
+ADMIN = Context("user", "project", frozenset({"admin"}), "req-test", is_admin=True)
+IMAGE = {"image_id": new_uuid(), "name": "image", "sha512": "5" * 128, "size": 7, "disk_format": "qcow2"}
+FLAVOR = FlavorCopy(id="1", name="m1.nano", vcpus=1, memory_mb=64, root_gb=1)
+PACE = Pace(poll=0.05, retry=0.02, retry_longest=0.2)
+RHYTHM = Rhythm(heartbeat=0.05, digest=0.05, look=0.1, retry=0.02)
+PATIENCE = 8.0
+
+Tamper = Callable[[str, Step], Step]
+Observe = Callable[[str, Operation], None]
+Tap = Callable[["Host", str, str], Awaitable[None]]
+
+
+def flow_classes() -> list[type[Any]]:
+    """Every flow there is: each class of the flow folder that has a name and makes steps."""
+    found = []
+    for module in pkgutil.iter_modules(kilonova.cloud.flow.__path__):
+        members = inspect.getmembers(importlib.import_module(f"kilonova.cloud.flow.{module.name}"), inspect.isclass)
+        found += [c for _, c in members if c.__module__.endswith(f".{module.name}") and isinstance(_name(c), str)]
+    return found
+
+
+def steps_of(flow: str) -> list[str]:
+    cls = next(c for c in flow_classes() if _name(c) == flow)
+    return [s.name for s in cls(**dict.fromkeys(_needs(cls))).steps]
+
+
+def _name(cls: type[Any]) -> str | None:
+    return getattr(cls, "name", None) if hasattr(cls, "deadline") else None
+
+
+def _needs(cls: type[Any]) -> list[str]:
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]
+
+
+class Life:
+    """What a process reaches the others by. While it is not alive, nothing gets out and nothing gets in."""
+
+    def __init__(self, db: Database, bus: Any) -> None:
+        self.alive = asyncio.Event()
+        self.alive.set()
+        self.db, self.bus = db, bus
+        self.counts: Any = db.counts
+
+    async def write(self, work: Any) -> Any:
+        await self.alive.wait()
+        return await self.db.write(work)
+
+    async def read(self, work: Any) -> Any:
+        await self.alive.wait()
+        return await self.db.read(work)
+
+    async def close(self) -> None:
+        """The database is not this process's to close."""
+
+    def wake(self, topic: str, data: bytes = b"") -> None:
+        if self.alive.is_set():
+            self.bus.wake(topic, data)
+
+    def listen(self, topic: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        stop: Callable[[], None] = self.bus.listen(topic, lambda d: listener(d) if self.alive.is_set() else None)
+        return stop
+
+    async def call(self, address: str, data: bytes, timeout: float) -> bytes:
+        await self.alive.wait()
+        answer: bytes = await self.bus.call(address, data, timeout)
+        return answer
+
+    def answer(self, address: str, answerer: Answerer) -> Callable[[], None]:
+        stop: Callable[[], None] = self.bus.answer(address, answerer)
+        return stop
+
+
+@dataclass
+class Worker:
+    """An engine in a process of its own."""
+
+    engine: Engine
+    life: Life
+
+    async def kill(self, world: World) -> None:
+        """Its process is gone: nothing is handed back, and its time to live has passed."""
+        self.life.alive.clear()
+        stopping = asyncio.create_task(self.engine.stop())
+        await asyncio.sleep(0)
+        await world.expire(self.engine.worker_id)
+        await asyncio.wait({stopping}, timeout=0.02)
+        stopping.cancel()
+
+
+class Tapped:
+    """A driver whose calls can be listened to, and end even when the caller is cancelled, as real ones do."""
+
+    def __init__(self, inner: Any, port: str, host: Host) -> None:
+        self._inner, self._port, self._host = inner, port, host
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(attribute):
+            return attribute
+
+        async def call(*arguments: Any) -> Any:
+            await self._host.tap(f"{self._port}.{name}", "before")
+            result = await attribute(*arguments)
+            await self._host.tap(f"{self._port}.{name}", "after")
+            return result
+
+        async def through(*arguments: Any) -> Any:
+            task = asyncio.ensure_future(call(*arguments))
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                await asyncio.wait({task})
+                raise
+
+        return through
+
+
+class FilteredNet(FakeNet):
+    """A simulated network that takes documents as a real one does."""
+
+    filters = True
+
+
+@dataclass
+class Host:
+    """One host: what exists on it outlives its agent."""
+
+    world: World
+    id: str
+    place: Path
+    networks: FakeWorld = field(default_factory=FakeWorld)
+    agent: Agent | None = None
+
+    async def start(self) -> None:
+        self._grave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        drivers = Drivers(
+            Tapped(FakeVirt(state_dir=self.place / "virt"), "virt", self),
+            Tapped(FilteredNet(world=self.networks), "net", self),
+            Tapped(FakeBlock(state_dir=self.place / "block"), "block", self),
+        )
+        journal = Journal(self.place / "journal")
+        identity = Identity(self.id, self.place.name, "boot", new_uuid())
+        chance = random.Random(self.world.seed)
+        self.agent = Agent(identity, drivers, journal, self.world.bus, self.world.clock, chance, rhythm=RHYTHM)
+        await self.agent.start()
+
+    async def tap(self, call: str, point: str) -> None:
+        if self.world.tap is not None:
+            await self.world.tap(self, call, point)
+
+    async def die(self) -> None:
+        """To be awaited within a call: the process ends here."""
+        await asyncio.shield(self._grave)
+
+    async def kill(self) -> None:
+        """The agent's process is gone; its journal, its guests and disks stay."""
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            self._grave.cancel()
+            await agent.stop()
+
+
+class World:
+    """The whole cloud in one event loop, on a database at `url`."""
+
+    def __init__(
+        self,
+        url: str,
+        place: Path,
+        *,
+        faults: Faults | None = None,
+        seed: int = 1,
+        silence: float = 60,
+        deaf: bool = False,
+    ) -> None:
+        self.clock = SystemClock()
+        self.seed = seed
+        self.quiet_bus = LocalBus()
+        self.bus: Bus = _faulty(self.quiet_bus, faults, seed)
+        self.calm()
+        self.sole = url.startswith("sqlite")
+        self.hosts = [Host(self, new_uuid(), place / f"host{i}") for i in range(2)]
+        self.workers: list[Worker] = []
+        self.prepared = ""
+        self._url, self._silence, self._deaf = url, silence, deaf
+
+    async def __aenter__(self) -> World:
+        self.db = await open_database(self._url, self.clock)
+        # A deaf cloud: workers learn nothing from those who accept requests and reports.
+        told = _faulty(self.bus, Faults(lose=1) if self._deaf else None, self.seed)
+        self.ops = Operations(told, new_uuid)
+        self.nodes = Nodes(self.bus)
+        self.placement = Placement(self.db, self.clock, random.Random(self.seed))
+        self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
+        self.link = NodeLink(
+            self.db, self.bus, self.clock, self.ops, document_store, _ticket, "abcdef", silence=self._silence
+        )
+        mac = mac_source(random.Random(self.seed).randbytes)
+        ground = Ground(self.db, new_uuid, mac, lambda _: None)  # hosts learn it by their digest
+        self.network = NetworkServices(ground).allocation
+        await bootstrap(ground, ADMIN)
+        await self.link.start()
+        bound = lambda tx: [(p, s) for p, s, _ in self.network.bound_servers(tx)]  # noqa: E731
+        self.truth = Nodes(self.quiet_bus)
+        self.audit = Audit(self.db, self.truth, document_store, bound, self.clock, patience=0.02)
+        await asyncio.gather(self.add_worker(), *(h.start() for h in self.hosts))
+        await self.until(self._all_up, "hosts up")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self.workers:
+            await worker.kill(self)
+        await asyncio.gather(*(h.kill() for h in self.hosts))
+        await self.link.stop()
+        await self.db.close()
+
+    def calm(self) -> None:
+        """Nobody interferes any more."""
+        self.tamper: Tamper = lambda _, step: step
+        self.observe: Observe = lambda _, operation: None
+        self.tap: Tap | None = None
+
+    async def _all_up(self) -> bool:
+        return len([h for h in await self.db.read(hosts.list_all) if h.up]) == len(self.hosts)
+
+    async def add_worker(self) -> Worker:
+        """Another worker; on SQLite, where there is one process, it is also the one that accepts requests."""
+        life = Life(self.db, self.bus)
+        given = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
+        flows = [cls(**{name: given[name] for name in _needs(cls)}) for cls in flow_classes()]
+        for flow in flows:
+            flow.steps = tuple(replace(s, do=partial(self._do, flow.name, s)) for s in flow.steps)
+        ops = self.ops if self.sole else Operations(life, new_uuid)
+        pace = replace(PACE, renew=0) if self.sole else replace(PACE, renew=0.2)
+        engine = Engine(life, life, self.clock, ops, flows, new_uuid(), pace, lambda p, o: self.observe(p, o))
+        await engine.start()
+        self.workers.append(worker := Worker(engine, life))
+        return worker
+
+    async def _do(self, flow: str, step: Step, run: Run) -> Any:
+        return await self.tamper(flow, step).do(run)
+
+    async def replace_worker(self) -> None:
+        """The last worker dies; another one begins."""
+        await self.workers[-1].kill(self)
+        await self.add_worker()
+
+    async def expire(self, worker_id: str) -> None:
+        """Let a worker's time to live pass."""
+        old = update(operations.worker).where(operations.worker.c.id == worker_id).values(renewed_at=0)
+        await self.db.write(lambda tx: tx.execute(old).rowcount)
+
+    async def boot(self) -> str:
+        """A server that runs."""
+        server_id = await self.create()
+        await self.rest(server_id)
+        assert (await self.service.get(ALL, server_id)).phase == "active"
+        return server_id
+
+    async def create(self) -> str:
+        nics = await self.network.check(ADMIN, None, ())
+        frame = {"nics": [{"network_id": n.network_id} for n in nics.nics], "groups": list(nics.groups)}
+        new = NewServer(name="one", flavor=FLAVOR, image_id=str(IMAGE["image_id"]), image=IMAGE, nics=frame)
+        [server] = await self.service.create(ADMIN, new)
+        return server.id
+
+    async def delete(self, server_id: str) -> None:
+        """Delete it, however gone it is already."""
+        try:
+            await self.service.delete(ADMIN, ALL, server_id)
+        except NotFound:
+            return
+
+    async def look(self, server_id: str) -> Server | None:
+        """The server; None when it is gone."""
+        try:
+            return await self.service.get(ALL, server_id)
+        except NotFound:
+            return None
+
+    async def rest(self, server_id: str) -> Server | None:
+        """The server once nothing works on it any more; None when it is gone."""
+
+        async def resting() -> bool:
+            live = await self.db.read(operations.live)
+            server = await self.look(server_id)
+            return not live and (server is None or is_settled(server.phase))
+
+        await self.until(resting, "a resting server", server_id)
+        return await self.look(server_id)
+
+    async def clean(self) -> None:
+        """Wait until the audit finds nothing and no host owes anything; raise what it finds otherwise."""
+        found: list[object] = []
+
+        async def nothing() -> bool:
+            found[:] = await self.audit.run()
+            found.extend(await self.db.read(hosts.debts))
+            found.extend(await self.db.read(operations.locks))
+            return not found
+
+        try:
+            await self.until(nothing, "a clean audit")
+        except TimeoutError:
+            raise AssertionError([str(f) for f in found]) from None
+
+    async def empty(self) -> None:
+        """Nothing of any guest is left on any host."""
+
+        async def gone() -> bool:
+            worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts))
+            return not any(w.guests or w.disks or w.ports for w in worlds)
+
+        await self.until(gone, "empty hosts")
+
+    async def power(self, server_id: str) -> str:
+        """What the hypervisor says."""
+        worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts if h.agent))
+        return next((w.guests[server_id] for w in worlds if server_id in w.guests), "absent")
+
+    async def boots(self, server_id: str) -> int:
+        """How often the guest has booted, by its console."""
+        host_id = await self.service.host_of(ALL, server_id) if server_id else None
+        return (await self.truth.console(host_id or "", server_id, 100_000)).count("READY") if host_id else 0
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], what: str, server_id: str = "") -> None:
+        """Wait for something, for a bounded time."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await holds():
+                    await asyncio.sleep(0.008)
+        except TimeoutError:
+            story = await self.service.story(ALL, server_id) if server_id else []
+            server = await self.look(server_id) if server_id else None
+            raise TimeoutError(f"waited in vain for {what}: {server} {story}") from None
+
+
+def _faulty(bus: Any, faults: Faults | None, seed: int) -> Any:
+    return bus if faults is None else FaultyBus(bus, faults, random.Random(seed))
+
+
+async def _ticket(image_id: str) -> ImageTicket:
+    return ImageTicket(url="file:///image", **{k: IMAGE[k] for k in ("sha512", "size", "disk_format")})  # type: ignore[arg-type]
+
+
+def wrap(flow: str, step: str, around: Callable[[Step, Any], Awaitable[Any]]) -> Tamper:
+    """Interfere with one step of one flow: `around(step, run)` is run in its place."""
+
+    def tamper(name: str, original: Step) -> Step:
+        if (name, original.name) != (flow, step):
+            return original
+        return replace(original, do=partial(around, original))
+
+    return tamper
