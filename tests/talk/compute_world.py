@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
@@ -102,7 +103,8 @@ class Site:
             project_exists=self.project_exists,
         )  # fmt: skip
         gate: Any = NameGate()
-        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), gate, "0")
+        audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
+        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0")
         self.app = App([build_compute(self.services, gate, "abcdef"), watch])
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
