@@ -100,7 +100,7 @@ class Site:
         self.services = ComputeServices(
             servers=self.servers, flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
-            project_exists=self.project_exists,
+            project_exists=self.project_exists, groups=self.networks.groups,
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)

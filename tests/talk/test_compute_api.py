@@ -214,6 +214,16 @@ async def test_the_deleted_are_listed_after_the_living(site: Site) -> None:
     assert [server["status"] for server in detail] == ["DELETED"]
 
 
+async def test_security_groups_are_shown_by_name(site: Site) -> None:
+    group = await site.networks.groups.create(caller("ann"), "web")
+    for asked in (group.id, "web"):
+        server_id = await site.boot(security_groups=[{"name": asked}, {"name": "default"}])
+        shown = (await site.ann.get(f"/servers/{server_id}")).json()["server"]["security_groups"]
+        assert shown == [{"name": "web"}, {"name": "default"}]
+    nothing = await site.boot(networks="none")
+    assert "security_groups" not in (await site.ann.get(f"/servers/{nothing}")).json()["server"]
+
+
 async def test_many_at_once_and_once_for_each_key(still: Site) -> None:
     body = still.body(min_count=2, max_count="3", return_reservation_id=True)
     reservation = (await still.ann.post("/servers", json=body)).json()["reservation_id"]

@@ -11,6 +11,7 @@ from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.keypair.service import KeypairService
 from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
@@ -40,7 +41,8 @@ ROOTS: Final = ("/v2.1", "/v2.1/{project_id:[0-9a-f-]+}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeServices:
-    """What the Compute API stands on. `project_exists` asks identity; `console` asks the node."""
+    """What the Compute API stands on. `project_exists` asks identity; `console` asks the node;
+    `groups` tells the names of security groups that a caller names by id (None: they are shown as they were named)."""
 
     servers: ServerService
     flavors: FlavorService
@@ -51,6 +53,7 @@ class ComputeServices:
     hosts: HostService
     console: Console
     project_exists: ProjectExists
+    groups: GroupService | None = None
 
 
 class ProjectGate:
@@ -84,7 +87,7 @@ def build_compute(
     """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
     s = services
     viewing = Viewing(s.hosts, cloud_id)
-    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts))
+    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.groups))
     versioned: list[Route] = [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),

@@ -14,7 +14,7 @@ from kilonova.cloud.flavor.model import Flavor
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.image.model import ACTIVE, Image
 from kilonova.cloud.keypair.model import Keypair
-from kilonova.cloud.network.model import CheckedNics, NicRequest
+from kilonova.cloud.network.model import CheckedNics, Group, NicRequest
 from kilonova.cloud.quota.model import Use
 from kilonova.cloud.server.model import FlavorCopy, KeyCopy, NewServer
 from kilonova.core.context import Context
@@ -51,6 +51,10 @@ class Nics(Protocol):
     async def check(self, context: Context, requests: Any, groups: list[str], count: int = 1) -> CheckedNics: ...
 
 
+class Groups(Protocol):
+    async def get(self, context: Context, group_id: str) -> Group: ...
+
+
 class Quotas(Protocol):
     async def uses(self, project_id: str) -> Mapping[str, Use]: ...
 
@@ -71,6 +75,7 @@ class Sources:
     nics: Nics
     quotas: Quotas
     hosts: Hosts
+    groups: Groups | None = None
 
 
 class Creation:
@@ -98,7 +103,7 @@ class Creation:
             image_id=image.id,
             image=self._image_copy(image, wanted.get("OS-DCF:diskConfig")),
             nics=msgspec.to_builtins(nics),
-            security_groups=tuple(groups),
+            security_groups=await self._group_names(context, groups),
             key=key,
             user_data="".join(wanted.get("user_data", "").split()),
             config_drive=is_true(wanted.get("config_drive", False)),
@@ -159,6 +164,13 @@ class Creation:
         except NotFound:
             raise Invalid("Invalid key_name provided.") from None
         return KeyCopy(name=key.name, public_key=key.public_key, type=key.type)
+
+    async def _group_names(self, context: Context, asked: list[str]) -> tuple[str, ...]:
+        """Names of groups that were found to be there, given by name or id: the API shows names."""
+        if self._ask.groups is None:
+            return tuple(asked)
+        names = [(await self._ask.groups.get(context, one)).name if is_uuid(one) else one for one in asked]
+        return tuple(dict.fromkeys(names))
 
     async def _check_metadata(self, context: Context, metadata: Mapping[str, str]) -> None:
         if not metadata:

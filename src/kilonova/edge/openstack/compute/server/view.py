@@ -102,7 +102,7 @@ class ServerView:
             "key_name": server.key.name if server.key else None,
             "OS-EXT-STS:task_state": state.task,
             "OS-EXT-STS:vm_state": state.vm,
-            "OS-EXT-STS:power_state": power(server.power),
+            "OS-EXT-STS:power_state": 0 if server.deleted else power(server.power),
             "OS-SRV-USG:launched_at": exact(server.launched_at),
             "OS-SRV-USG:terminated_at": exact(server.terminated_at),
             "os-extended-volumes:volumes_attached": [],
