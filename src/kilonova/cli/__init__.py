@@ -57,3 +57,7 @@ def run() -> None:
     except Failure as failure:
         click.echo(f"kilonova: {failure.message}", err=True)
         sys.exit(1)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        click.echo(f"kilonova: {error.strerror or error}{where}", err=True)
+        sys.exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,6 +12,8 @@ from kilonova.cli.client import Client
 from kilonova.cli.option import state_option
 from kilonova.core.errors import Failure, Unavailable
 from kilonova.node.driver.net.name import Naming
+
+NAMESPACES: Final = Path("/run/netns")
 
 
 @click.command("ssh", context_settings={"ignore_unknown_options": True})
@@ -26,6 +28,8 @@ def command(state: Path, identity: Path | None, login: str, server: str, command
     found = client.find_server(server)
     network_id, address = _where(client, found)
     namespace = Naming(client.state.prepare()).network_namespace(network_id)
+    if not (NAMESPACES / namespace).exists():
+        raise Unavailable(f"The network of {server} is not on this machine; simulated guests have none to log in by")
     key = identity or client.state.root / "ssh" / "id_ed25519"
     if os.geteuid() != 0:
         raise Unavailable(f"Entering the network of {server} needs root: sudo kilonova ssh {server} --state {state}")

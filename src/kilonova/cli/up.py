@@ -20,11 +20,13 @@ from kilonova.state import StateDir
 
 @click.command("up")
 @state_option
-@click.option("--port", type=int, help="Where to listen. [default: 8774]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Where to listen. [default: 8774]")
 @click.option("--host", help="The address to listen on. [default: 127.0.0.1]")
 @click.option("--driver", type=click.Choice(["libvirt", "fake"]), help="What guests run on. [default: libvirt]")
 @click.option("--fake-hosts", type=click.IntRange(1, 20_000), help="How many hosts the fake driver simulates.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="[default: STATE/kilonova.toml]")
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="[default: STATE/kilonova.toml]"
+)
 @click.option("--detach", is_flag=True, help="Return once the cloud is ready; stop it with `kilonova down`.")
 @click.option("--report-to", type=int, hidden=True)
 def command(state: Path, config: Path | None, detach: bool, report_to: int | None, **given: Any) -> None:
@@ -33,10 +35,12 @@ def command(state: Path, config: Path | None, detach: bool, report_to: int | Non
     if detach:
         _detach(state)
         return
+    import uvloop
+
     relay = Relay(report_to) if report_to is not None else None
     report = relay or Report()
     try:
-        asyncio.run(_serve(state, config, given, report))
+        uvloop.run(_serve(state, config, given, report))
     except Failure as failure:
         report.show(Event(kind="failed", text=failure.message))
         raise
@@ -46,8 +50,6 @@ def command(state: Path, config: Path | None, detach: bool, report_to: int | Non
 
 
 async def _serve(state: Path, config: Path | None, given: dict[str, Any], report: Report | Relay) -> None:
-    import uvloop  # noqa: F401  (chosen by the runner below where it is installed)
-
     from kilonova.compose import build
     from kilonova.kit import config as configuration
     from kilonova.kit import log
