@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from kilonova.cloud.network.model import Listing
 from kilonova.core.context import Context
-from kilonova.core.errors import Forbidden
+from kilonova.core.errors import Forbidden, NotFound
 from kilonova.edge.openstack.network.attribute import Attribute, body_schema, read_values
 from kilonova.edge.openstack.network.listing import links, pick, read_listing
 from kilonova.kit.http import Request, Route
@@ -95,9 +95,15 @@ class Resource:
         row = await self._commands.update(request.context, request.params["id"], values)
         return {self._member: self._view(row, request)}
 
-    async def delete(self, request: Request) -> Answer:
-        await self._commands.delete(request.context, request.params["id"])
-        return None
+    async def delete(self, request: Request) -> None:
+        context, identifier = request.context, request.params["id"]
+        try:
+            await self._commands.delete(context, identifier)
+        except NotFound as failure:
+            # What is seen without being the caller's own is refused; clients take 404 for success here.
+            await self._commands.get(context, identifier)
+            rule = f"delete_{self._member}"
+            raise Forbidden(f"Policy doesn't allow {rule} to be performed.", rule=rule) from failure
 
 
 def refuse_unless(request: Request, rule: str, **target: str | None) -> None:
