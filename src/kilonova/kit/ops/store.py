@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -102,29 +103,57 @@ worker = Table(
 
 _DESCRIBED: Final = tuple(c.name for c in _described())
 
+# What every step runs is composed once: that costs several times what running it does. Columns to set are those of the
+# row that is given with it.
+_SUBJECT: Final = (operation.c.wait_kind == bindparam("about")) & (operation.c.wait_id == bindparam("which"))
+_OURS: Final = (
+    (operation.c.id == bindparam("which"))
+    & (operation.c.worker == bindparam("mine"))
+    & (operation.c.fence == bindparam("held"))
+)
+_CREATE: Final = insert(operation)
+_HOLD: Final = select(operation.c.id).where(_OURS).with_for_update(read=True)
+_SAVE: Final = update(operation).where(_OURS)
+_END: Final = delete(operation).where(_OURS)
+_UNLOCK: Final = delete(operation_lock).where(operation_lock.c.operation_id == bindparam("which"))
+_RECORD: Final = insert(operation_history)
+_EVENT: Final = insert(operation_event)
+_NOTIFY: Final = update(operation).where(_SUBJECT).returning(operation.c.id)
+_NOTIFY_MANY: Final = (
+    update(operation)
+    .where(operation.c.wait_kind == bindparam("about"), operation.c.wait_id.in_(bindparam("which", expanding=True)))
+    .returning(operation.c.id)
+)
+_FREE: Final = (
+    select(operation.c.id).where(operation.c.worker.is_(None), operation.c.run_at <= bindparam("by")).limit(1)
+)
+_NOTIFIED: Final = (
+    select(operation.c.id)
+    .where(operation.c.worker == bindparam("mine"), operation.c.run_at <= bindparam("by"))
+    .limit(bindparam("most"))
+)
+
 
 def create(tx: Tx, op: Operation, locks: Iterable[Lock]) -> None:
     """Insert an operation with all its locks, in a fixed order. Raises Conflict when another one holds a lock."""
     for lock in sorted(set(locks)):
-        row = {"kind": lock.kind, "id": lock.id, "operation_id": op.root_id}
-        if not insert_new(tx, operation_lock, row):
+        if not insert_new(tx, operation_lock, {"kind": lock.kind, "id": lock.id, "operation_id": op.root_id}):
             raise Conflict(f"Another operation is changing {lock.kind} {lock.id}", kind=lock.kind, id=lock.id)
-    tx.execute(
-        insert(operation).values(
-            id=op.id, flow=op.flow, action=op.action, kind=op.subject.kind, subject_id=op.subject.id,
-            project_id=op.project_id,
-            user_id=op.user_id, request_id=op.request_id, step=op.step, frame=op.frame, parent_id=op.parent_id,
-            created_at=op.created_at, root_id=op.root_id, undoing=op.undoing, done=op.done, failure=op.failure,
-            worker=op.worker, fence=op.fence, run_at=None if op.worker else tx.now, step_at=op.step_at,
-        )
-    )  # fmt: skip
+    row: dict[str, Any] = {
+        "id": op.id, "flow": op.flow, "action": op.action, "kind": op.subject.kind, "subject_id": op.subject.id,
+        "project_id": op.project_id, "user_id": op.user_id, "request_id": op.request_id, "step": op.step,
+        "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at, "root_id": op.root_id,
+        "undoing": op.undoing, "done": op.done, "failure": op.failure, "worker": op.worker, "fence": op.fence,
+        "run_at": None if op.worker else tx.now, "step_at": op.step_at,
+    }  # fmt: skip
+    tx.execute(_CREATE, row)
 
 
 def runnable(tx: Tx, mine: str, limit: int) -> tuple[bool, list[str]]:
     """Whether unowned operations are due, and which owned ones were notified."""
-    free = tx.execute(select(operation.c.id).where(operation.c.worker.is_(None), operation.c.run_at <= tx.now).limit(1))
-    owned = select(operation.c.id).where(operation.c.worker == mine, operation.c.run_at <= tx.now).limit(limit)
-    return free.first() is not None, [r.id for r in tx.execute(owned)]
+    free = tx.execute(_FREE, {"by": tx.now})
+    owned = tx.execute(_NOTIFIED, {"mine": mine, "by": tx.now, "most": limit})
+    return free.first() is not None, [r.id for r in owned]
 
 
 def take(tx: Tx, mine: str, limit: int) -> list[Operation]:
@@ -150,25 +179,18 @@ def take(tx: Tx, mine: str, limit: int) -> list[Operation]:
 
 def hold(tx: Tx, op: Operation) -> None:
     """Raise Lost unless `op` still runs under the fence that its owner knows; keeps it so until the commit."""
-    row = select(operation.c.id).where(
-        operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence
-    )
-    if tx.execute(row.with_for_update(read=True)).first() is None:
+    if tx.execute(_HOLD, _ours(op)).first() is None:
         raise Lost(f"Operation {op.id} is not ours any more")
 
 
 def save(tx: Tx, op: Operation, *, wait: Lock | None = None, due: bool = False) -> None:
     """Store where an operation is now. Raises Lost when it is not ours any more."""
-    stored = tx.execute(
-        update(operation)
-        .where(operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence)
-        .values(
-            step=op.step, frame=op.frame, undoing=op.undoing, done=op.done, failure=op.failure, child_id=op.child_id,
-            step_at=op.step_at, run_at=tx.now if due else None,
-            wait_kind=wait.kind if wait else None, wait_id=wait.id if wait else None,
-        )
-    )  # fmt: skip
-    if stored.rowcount != 1:
+    row: dict[str, Any] = {
+        "step": op.step, "frame": op.frame, "undoing": op.undoing, "done": op.done, "failure": op.failure,
+        "child_id": op.child_id, "step_at": op.step_at, "run_at": tx.now if due else None,
+        "wait_kind": wait.kind if wait else None, "wait_id": wait.id if wait else None,
+    }  # fmt: skip
+    if tx.execute(_SAVE, {**_ours(op), **row}).rowcount != 1:
         raise Lost(f"Operation {op.id} is not ours any more")
 
 
@@ -178,18 +200,15 @@ def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) ->
     Locks before the row, as everywhere, so that it cannot deadlock with `supersede`.
     """
     if op.parent_id is None:
-        tx.execute(delete(operation_lock).where(operation_lock.c.operation_id == op.id))
-    gone = tx.execute(
-        delete(operation).where(operation.c.id == op.id, operation.c.worker == op.worker, operation.c.fence == op.fence)
-    )
-    if gone.rowcount != 1:
+        tx.execute(_UNLOCK, {"which": op.id})
+    if tx.execute(_END, _ours(op)).rowcount != 1:
         raise Lost(f"Operation {op.id} is not ours any more")
-    row = {
+    row: dict[str, Any] = {
         "id": op.id, "flow": op.flow, "action": op.action, "kind": op.subject.kind, "subject_id": op.subject.id,
         "project_id": op.project_id, "user_id": op.user_id, "request_id": op.request_id, "step": op.step,
         "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at,
     }  # fmt: skip
-    tx.execute(insert(operation_history).values(**row, outcome=outcome, error=error, finished_at=tx.now))
+    tx.execute(_RECORD, {**row, "outcome": outcome, "error": error, "finished_at": tx.now})
     return [] if op.parent_id is None else notify(tx, Lock("operation", op.id))
 
 
@@ -211,29 +230,19 @@ def supersede(tx: Tx, lock: Lock) -> list[str]:
 
 def notify(tx: Tx, subject: Lock) -> list[str]:
     """Make the waiters of `subject` due; answers their ids."""
-    woken = (
-        update(operation)
-        .where(operation.c.wait_kind == subject.kind, operation.c.wait_id == subject.id)
-        .values(run_at=tx.now)
-        .returning(operation.c.id)
-    )
-    return [r.id for r in tx.execute(woken)]
+    woken = tx.execute(_NOTIFY, {"about": subject.kind, "which": subject.id, "run_at": tx.now})
+    return [r.id for r in woken]
 
 
 def notify_many(tx: Tx, kind: str, ids: Sequence[str]) -> list[str]:
     """As `notify`, for many subjects of one kind."""
-    woken = (
-        update(operation)
-        .where(operation.c.wait_kind == kind, operation.c.wait_id.in_(ids))
-        .values(run_at=tx.now)
-        .returning(operation.c.id)
-    )
-    return [r.id for r in tx.execute(woken)]
+    woken = tx.execute(_NOTIFY_MANY, {"about": kind, "which": list(ids), "run_at": tx.now})
+    return [r.id for r in woken]
 
 
 def add_event(tx: Tx, **event: Any) -> None:
     """Leave a step's trace."""
-    tx.execute(insert(operation_event).values(**event))
+    tx.execute(_EVENT, event)
 
 
 def outcome(tx: Tx, operation_id: str) -> Outcome | None:
@@ -303,6 +312,10 @@ def live(tx: Tx) -> dict[str, tuple[str, str]]:
 def locks(tx: Tx) -> list[tuple[str, str, str]]:
     """Every lock as (kind, id, operation)."""
     return [(r.kind, r.id, r.operation_id) for r in tx.execute(select(operation_lock))]
+
+
+def _ours(op: Operation) -> dict[str, Any]:
+    return {"which": op.id, "mine": op.worker, "held": op.fence}
 
 
 def _operation(row: Row[Any]) -> Operation:
