@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, Index, Integer, Row, String, Table, Text, delete, select, update
+from sqlalchemy import Column, Index, Integer, Row, String, Table, Text, bindparam, delete, select, update
 
 from kilonova.cloud.host.store import host
 from kilonova.cloud.server.model import Guest
@@ -30,30 +30,44 @@ _encode: Final = msgspec.json.Encoder().encode
 _spec: Final = msgspec.json.Decoder(GuestSpec).decode
 _observation: Final = msgspec.json.Decoder(GuestObservation).decode
 
+# What every boot runs is composed once: that costs several times what running it does.
+_IS: Final = (guest.c.host_id == bindparam("where")) & (guest.c.server_id == bindparam("which"))
+_ALL: Final = select(guest, host.c.up).join(host, host.c.id == guest.c.host_id)
+_ONE: Final = _ALL.where(_IS)
+_LOCK_ONE: Final = _ONE.with_for_update(of=guest)
+_OF_SERVER: Final = _ALL.where(guest.c.server_id == bindparam("which"))
+_CHANGE: Final = update(guest).where(_IS)
+_OBSERVE: Final = _CHANGE.where(guest.c.fence <= bindparam("held")).values(
+    observed=bindparam("as_seen"), seen=guest.c.seen + 1
+)
+_LOCK_SEEN: Final = (
+    select(guest.c.seen).where(guest.c.server_id == bindparam("which")).order_by(guest.c.host_id).with_for_update()
+)
+_REMOVE: Final = delete(guest).where(_IS)
+
 
 def desire(tx: Tx, host_id: str, spec: GuestSpec) -> None:
     """Store what a host shall make of a server."""
     values = {"fence": spec.fence, "version": spec.version, "spec": _encode(spec).decode()}
     new = {"host_id": host_id, "server_id": spec.server_id, "observed": None, "seen": 0, **values}
     if not insert_new(tx, guest, new):
-        tx.execute(update(guest).where(_is(host_id, spec.server_id)).values(**values))
+        tx.execute(_CHANGE, {**_is(host_id, spec.server_id), **values})
 
 
 def get(tx: Tx, host_id: str, server_id: str, *, lock: bool = False) -> Guest | None:
     """One guest; None when the host has none of that server."""
-    query = _select().where(_is(host_id, server_id))
-    row = tx.execute(query.with_for_update(of=guest) if lock else query).one_or_none()
+    row = tx.execute(_LOCK_ONE if lock else _ONE, _is(host_id, server_id)).one_or_none()
     return None if row is None else _guest(row)
 
 
 def of_server(tx: Tx, server_id: str) -> list[Guest]:
     """The guests of a server, on whichever hosts."""
-    return [_guest(r) for r in tx.execute(_select().where(guest.c.server_id == server_id))]
+    return [_guest(r) for r in tx.execute(_OF_SERVER, {"which": server_id})]
 
 
 def of_host(tx: Tx, host_id: str, server_ids: Sequence[str] | None = None) -> list[Guest]:
     """The guests of a host (of these servers only)."""
-    query = _select().where(guest.c.host_id == host_id)
+    query = _ALL.where(guest.c.host_id == host_id)
     if server_ids is not None:
         query = query.where(guest.c.server_id.in_(server_ids))
     return [_guest(r) for r in tx.execute(query)]
@@ -67,23 +81,18 @@ def versions(tx: Tx, host_id: str) -> list[tuple[str, int, int]]:
 
 def observe(tx: Tx, host_id: str, seen: GuestObservation) -> bool:
     """Store an observation unless it was made under an older fence; False when there is no such guest (any more)."""
-    stored = tx.execute(
-        update(guest)
-        .where(_is(host_id, seen.server_id), guest.c.fence <= seen.fence)
-        .values(observed=_encode(seen).decode(), seen=guest.c.seen + 1)
-    )
-    return bool(stored.rowcount)
+    values = {**_is(host_id, seen.server_id), "held": seen.fence, "as_seen": _encode(seen).decode()}
+    return bool(tx.execute(_OBSERVE, values).rowcount)
 
 
 def seen_of(tx: Tx, server_id: str) -> int:
     """The sum of what was seen of a server's guests, locked until the commit (see kit.ops.Wait)."""
-    query = select(guest.c.seen).where(guest.c.server_id == server_id).order_by(guest.c.host_id)
-    return sum(r.seen for r in tx.execute(query.with_for_update()))
+    return sum(r.seen for r in tx.execute(_LOCK_SEEN, {"which": server_id}))
 
 
 def remove(tx: Tx, host_id: str, server_id: str) -> None:
     """Forget a guest."""
-    tx.execute(delete(guest).where(_is(host_id, server_id)))
+    tx.execute(_REMOVE, _is(host_id, server_id))
 
 
 def pairs(tx: Tx) -> list[tuple[str, str]]:
@@ -91,12 +100,8 @@ def pairs(tx: Tx) -> list[tuple[str, str]]:
     return [(r.host_id, r.server_id) for r in tx.execute(select(guest.c.host_id, guest.c.server_id))]
 
 
-def _select() -> Any:
-    return select(guest, host.c.up).join(host, host.c.id == guest.c.host_id)
-
-
-def _is(host_id: str, server_id: str) -> Any:
-    return (guest.c.host_id == host_id) & (guest.c.server_id == server_id)
+def _is(host_id: str, server_id: str) -> dict[str, Any]:
+    return {"where": host_id, "which": server_id}
 
 
 def _guest(row: Row[Any]) -> Guest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     false,
     insert,
@@ -96,6 +97,18 @@ idempotency = Table(
 )
 
 _FIELDS: Final = tuple(f.name for f in fields(Server))
+
+# What every boot and every GET runs is composed once: that costs several times what running it does.
+_ONE: Final = select(server).where(server.c.id == bindparam("which"))
+_ONE_OF: Final = _ONE.where(server.c.project_id == bindparam("whose"))
+_LOCK_ONE: Final = _ONE.with_for_update()
+_LOCK_ONE_OF: Final = _ONE_OF.with_for_update()
+_ADD: Final = insert(server)
+_CHANGE: Final = update(server).where(server.c.id == bindparam("which"))
+_MOVE: Final = _CHANGE.where(server.c.version == bindparam("held"))
+_TAKEN: Final = select(server.c.id).where(server.c.ec2_id == bindparam("name"))
+_PHASES: Final = select(server.c.id, server.c.phase).where(server.c.id.in_(bindparam("which", expanding=True)))
+_STRUCTS: Final = frozenset({"flavor", "key", "nics"})
 SORT_KEYS: Final = frozenset(
     {"created_at", "updated_at", "name", "id", "phase", "host_name", "project_id", "user_id", "hostname", "launched_at"}
     | {"image_id", "zone", "launch_index"}
@@ -104,26 +117,26 @@ SORT_KEYS: Final = frozenset(
 
 def add_all(tx: Tx, new: Sequence[Server]) -> None:
     """Insert servers."""
-    tx.execute(insert(server), [_row(one) for one in new])
+    tx.execute(_ADD, [_row(one) for one in new])
 
 
 def ec2_taken(tx: Tx, ec2_id: str) -> bool:
     """Whether a live server has this EC2 id."""
-    return tx.execute(select(server.c.id).where(server.c.ec2_id == ec2_id)).first() is not None
+    return tx.execute(_TAKEN, {"name": ec2_id}).first() is not None
 
 
 def get(tx: Tx, scope: Scope, server_id: str) -> Server:
     """A live server. Raises NotFound."""
-    row = tx.execute(_in_scope(select(server), scope).where(server.c.id == server_id)).one_or_none()
-    if row is None:
-        raise NotFound(f"Instance {server_id} could not be found.")
-    return _server(row)
+    return _read(tx, _ONE if scope.is_all else _ONE_OF, scope, server_id)
 
 
 def lock(tx: Tx, scope: Scope, server_id: str) -> Server:
     """As `get`, and nobody else changes the row until the commit."""
-    query = _in_scope(select(server), scope).where(server.c.id == server_id)
-    row = tx.execute(query.with_for_update()).one_or_none()
+    return _read(tx, _LOCK_ONE if scope.is_all else _LOCK_ONE_OF, scope, server_id)
+
+
+def _read(tx: Tx, query: Select[Any], scope: Scope, server_id: str) -> Server:
+    row = tx.execute(query, {"which": server_id, "whose": scope.project_id}).one_or_none()
     if row is None:
         raise NotFound(f"Instance {server_id} could not be found.")
     return _server(row)
@@ -147,11 +160,8 @@ def move(tx: Tx, current: Server, event: str, **values: Any) -> Server:
     """
     phase = MACHINE.next(event, current.phase)
     changed = replace(current, phase=phase, version=current.version + 1, updated_at=tx.now, **values)
-    new = {k: v for k, v in _row(changed).items() if k in values or k in ("phase", "version", "updated_at")}
-    moved = tx.execute(
-        update(server).where(server.c.id == current.id, server.c.version == current.version).values(**new)
-    )
-    if moved.rowcount != 1:
+    new = _columns(changed, (*values, "phase", "version", "updated_at"))
+    if tx.execute(_MOVE, {**new, "which": current.id, "held": current.version}).rowcount != 1:
         raise Lost(f"Server {current.id} changed meanwhile")
     return changed
 
@@ -160,8 +170,7 @@ def edit(tx: Tx, scope: Scope, server_id: str, **values: Any) -> Server:
     """Change columns that are not state. Raises NotFound."""
     current = lock(tx, scope, server_id)
     changed = replace(current, updated_at=tx.now, **values)
-    new = {k: v for k, v in _row(changed).items() if k in values or k == "updated_at"}
-    tx.execute(update(server).where(server.c.id == server_id).values(**new))
+    tx.execute(_CHANGE, {**_columns(changed, (*values, "updated_at")), "which": server_id})
     return changed
 
 
@@ -249,7 +258,7 @@ def phases(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
     """The phases of live servers by id."""
     if not server_ids:
         return {}
-    rows = tx.execute(select(server.c.id, server.c.phase).where(server.c.id.in_(server_ids)))
+    rows = tx.execute(_PHASES, {"which": list(server_ids)})
     return {r.id: r.phase for r in rows}
 
 
@@ -282,11 +291,13 @@ def _after(keys: Sequence[tuple[str, bool]], at: Server) -> Any:
 
 
 def _row(one: Server) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(one, name) for name in _FIELDS}
-    row["flavor"] = msgspec.to_builtins(one.flavor)
-    row["key"] = msgspec.to_builtins(one.key)
-    row["nics"] = msgspec.to_builtins(one.nics)
-    return row
+    return _columns(one, _FIELDS)
+
+
+def _columns(one: Server, names: Iterable[str]) -> dict[str, Any]:
+    """Some columns of a server; its structs as JSON."""
+    row: dict[str, Any] = {name: getattr(one, name) for name in names}
+    return {name: msgspec.to_builtins(value) if name in _STRUCTS else value for name, value in row.items()}
 
 
 def _server(row: Row[Any]) -> Server:
