@@ -25,7 +25,7 @@ from kilonova.edge.openstack.compute.schema import (
     strict_from,
 )
 from kilonova.edge.openstack.page import next_links, read_page
-from kilonova.kit.http import Request, Response, Route, VersionedSchemas, multi
+from kilonova.kit.http import AUTHENTICATED, Request, Response, Route, VersionedSchemas, multi
 from kilonova.kit.http.schema import JsonSchema
 
 _SORT: Final[Mapping[str, str]] = {
@@ -85,10 +85,10 @@ class FlavorRoutes:
     def routes(self) -> list[Route]:
         one, manage = "/flavors/{flavor_id}", f"{PREFIX}os-flavor-manage:"
         return [
-            Route("GET", "/flavors", self.list_brief, f"{PREFIX}flavors:index", query=_LIST),
-            Route("GET", "/flavors/detail", self.list_detail, f"{PREFIX}flavors:detail", query=_LIST),
+            Route("GET", "/flavors", self.list_brief, AUTHENTICATED, query=_LIST),
+            Route("GET", "/flavors/detail", self.list_detail, AUTHENTICATED, query=_LIST),
             Route("POST", "/flavors", self.create, f"{manage}create", schema=_CREATE),
-            Route("GET", one, self.show, f"{PREFIX}flavors:show"),
+            Route("GET", one, self.show, AUTHENTICATED),
             Route("PUT", one, self.update, f"{manage}update", schema=_UPDATE, min_version=(2, 55)),
             Route("DELETE", one, self.delete, f"{manage}delete", success=202),
             *self._spec_routes(one + "/os-extra_specs", f"{PREFIX}os-flavor-extra-specs:"),

@@ -1,4 +1,5 @@
-"""Rules of the Compute API under Nova's names, with Nova's defaults (nova.policies of today)."""
+"""Rules of the Compute API under Nova's names, with Nova's defaults of today. Those without a prefix are
+building blocks, which operators' own files refer to."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _ANYBODY: Final = "@"
 _TABLE: Final[dict[str, tuple[str, ...]]] = {
     _READER: (
         "servers:index", "servers:detail", "servers:show", "ips:index", "ips:show", "server-metadata:index",
-        "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show", "limits",
+        "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
         "os-volumes-attachments:index", "os-server-tags:index", "os-server-groups:index",
     ),
@@ -39,14 +40,17 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-flavor-access:remove_tenant_access",
     ),
     _OWNER: ("os-keypairs:index", "os-keypairs:create", "os-keypairs:show", "os-keypairs:delete"),
-    _ANYBODY: ("extensions", "flavors:index", "flavors:detail", "flavors:show", "os-availability-zone:list",
-               "os-quota-sets:defaults"),
+    _ANYBODY: ("extensions", "limits", "os-availability-zone:list", "os-quota-sets:defaults"),
 }  # fmt: skip
 
 RULES: Final = (
     Rule("context_is_admin", "role:admin"),
-    Rule("project_reader_or_admin", "rule:context_is_admin or (role:reader and project_id:%(project_id)s)"),
-    Rule("project_member_or_admin", "rule:context_is_admin or (role:member and project_id:%(project_id)s)"),
+    Rule("admin_api", "rule:context_is_admin"),
+    Rule("admin_or_owner", "rule:context_is_admin or project_id:%(project_id)s"),
+    Rule("project_reader_api", "role:reader and project_id:%(project_id)s"),
+    Rule("project_member_api", "role:member and project_id:%(project_id)s"),
+    Rule("project_reader_or_admin", "rule:project_reader_api or rule:context_is_admin"),
+    Rule("project_member_or_admin", "rule:project_member_api or rule:context_is_admin"),
     Rule("compute:servers:create:requested_destination", _ADMIN),
     *(Rule(f"os_compute_api:{name}", check) for check, names in _TABLE.items() for name in names),
 )
