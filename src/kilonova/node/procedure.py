@@ -194,7 +194,8 @@ async def _remove(hands: Hands, spec: GuestSpec) -> GuestObservation:
     state = await hands.virt.get(spec.server_id)
     if state is not None:
         await hands.virt.power_off(spec.server_id)
-        await hands.virt.undefine(spec.server_id)
+    # Also when the hypervisor does not know it any more: its logs may still be there.
+    await hands.virt.undefine(spec.server_id)
     await hands.networks.unplug(p.port_id for p in (*known.ports, *spec.ports))
     await hands.block.remove(spec.server_id)
     return GuestObservation(server_id=spec.server_id, fence=spec.fence, version=spec.version, power="absent")

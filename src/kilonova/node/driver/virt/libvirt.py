@@ -34,6 +34,8 @@ _SAME_RESET_SECONDS = 0.5
 _OFF = frozenset({"shutdown", "destroyed", "crashed"})
 _REBOOTED = frozenset({"rebooted"})
 _AGENT_ATTEMPTS = 2
+_QEMU_LOGS = Path("/var/log/libvirt/qemu")
+"""Where libvirt has each QEMU process write what it has to say; nobody else ever removes them."""
 _OVERHEAD_MB = {"tcg": 64 + domain_xml.TRANSLATION_CACHE_MB, "kvm": 64}
 """What a QEMU process costs beside its guest's memory (measured: 231 MiB resident for a guest of 128 MiB under TCG)."""
 
@@ -177,6 +179,7 @@ class LibvirtVirt:
                     raise DriverError("running", "The guest is running.")
                 domain.undefineFlags(self._undefine_flags())
             console_log.remove(console_path(self._host.console_directory, server_id))
+            console_log.remove(_QEMU_LOGS / f"{domain_xml.domain_name(self._cloud_id, server_id)}.log")
 
         await self._connection.call(work)
 
