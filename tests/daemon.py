@@ -49,8 +49,9 @@ class Caller(Client):
 
         def look() -> dict[str, Any] | None:
             server = self.server(server_id)
-            assert server["status"] == status or server["status"] != "ERROR", server.get("fault")
-            return server if server["status"] == status and not server["OS-EXT-STS:task_state"] else None
+            busy = server["OS-EXT-STS:task_state"]
+            assert busy or status == "ERROR" or server["status"] != "ERROR", server.get("fault")
+            return server if server["status"] == status and not busy else None
 
         return wait(look, seconds, lambda: f"{server_id} does not become {status}: {self.server(server_id)}")
 
