@@ -190,7 +190,9 @@ class Documents:
         if free := schema.get("patternProperties"):
             least = schema.get("minProperties", 0)
             return st.dictionaries(st.sampled_from("abc"), self.of(*free.values()), min_size=least, max_size=least or 2)
-        named, required = schema.get("properties", {}), schema.get("required", ())
+        named = schema.get("properties", {})
+        # Without an image hardly any server would get past the first question.
+        required = (*schema.get("required", ()), *({"imageRef"} & named.keys()))
         optional = sorted(named.keys() - set(required))
 
         def chosen(some: list[str]) -> st.SearchStrategy[Any]:
