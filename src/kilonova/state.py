@@ -53,6 +53,12 @@ class StateDir:
             write(file, str(uuid.uuid4()) + "\n", 0o644)
         return file.read_text().strip()[:6]
 
+    def database_url(self) -> str:
+        """The embedded database, readable by its owner only (SQLite gives its side files the same mode)."""
+        self.database.touch(PRIVATE)
+        self.database.chmod(PRIVATE)
+        return f"sqlite:///{self.database}"
+
     def host_id(self, index: int) -> str:
         """The identity of this directory's host number `index`, issued once."""
         file = self.root / "hosts" / f"{index}"

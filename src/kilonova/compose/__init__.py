@@ -134,7 +134,7 @@ async def build(settings: Settings, state: StateDir, tell: Tell) -> Cloud:
     check(settings)
     cloud_id = state.prepare()
     clock = SystemClock()
-    db = await open_database(settings.database or f"sqlite:///{state.database}", clock)
+    db = await open_database(settings.database or state.database_url(), clock)
     control = Control(settings, state, cloud_id, db, clock)
     done = await migrate(db, metadata, MIGRATIONS)
     if done.startswith("from"):
