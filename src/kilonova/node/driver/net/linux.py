@@ -28,7 +28,7 @@ from kilonova.node.driver.net.namespace import list_namespaces
 from kilonova.node.driver.net.network import Bridge, NetworkPlant, ruled_bridges
 from kilonova.node.driver.net.port import NetWorld, PortDevice
 from kilonova.node.driver.net.router import RouterPlant
-from kilonova.node.driver.net.ruleset import Ruleset
+from kilonova.node.driver.net.ruleset import BRIDGE, INET, Ruleset
 from kilonova.node.driver.offload import offload
 from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
 
@@ -240,7 +240,18 @@ class LinuxNet:
                 strays += [] if known else [f"interface {entry.name}"]
         for pid, network_id in self._servers():
             strays += [] if network_id in networks else [f"dnsmasq process {pid}"]
+        strays += self._stray_rules(networks | devices.keys())
         return NetWorld(frozenset(networks), frozenset(routers), frozenset(devices), tuple(sorted(strays)))
+
+    def _stray_rules(self, known: set[str]) -> list[str]:
+        """Tables of our name in families that we do not use, and chains made for what is not here."""
+        table = self._naming.table
+        strays = [f"table {family} {table}" for family in nft.list_families(table) if family not in (BRIDGE, INET)]
+        for family, chain in nft.list_chains(table):
+            identifier = chain.partition("-")[2]
+            if family in (BRIDGE, INET) and identifier and identifier not in known:
+                strays.append(f"chain {chain} in table {family} {table}")
+        return strays
 
     def _servers(self) -> list[tuple[int, str]]:
         """The dnsmasq processes that read a configuration of ours, with the network each belongs to."""
@@ -274,6 +285,8 @@ class LinuxNet:
                 link.remove_link(entry.name)
         self._forwarding.release(self._naming.table)
         nft.apply(self._ruleset.nothing())
+        for family in nft.list_families(self._naming.table):
+            nft.apply([{"delete": {"table": {"family": family, "name": self._naming.table}}}])
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _watch(self) -> None:

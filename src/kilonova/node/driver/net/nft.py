@@ -38,6 +38,18 @@ def list_tables(family: str) -> list[str]:
     return [str(item["table"]["name"]) for item in _parse(_run(["list", "tables", family])) if "table" in item]
 
 
+def list_chains(table: str) -> list[tuple[str, str]]:
+    """(family, name) of the chains in all tables of this name. Blocks."""
+    chains = [item["chain"] for item in _parse(_run(["list", "chains"])) if "chain" in item]
+    return [(str(chain["family"]), str(chain["name"])) for chain in chains if chain["table"] == table]
+
+
+def list_families(table: str) -> list[str]:
+    """The families that have a table of this name. Blocks."""
+    tables = [item["table"] for item in _parse(_run(["list", "tables"])) if "table" in item]
+    return [str(found["family"]) for found in tables if found["name"] == table]
+
+
 def _parse(text: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = json.loads(text)["nftables"]
     return items
