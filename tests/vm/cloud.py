@@ -179,7 +179,7 @@ def nft_names(table: str) -> list[str]:
 
 
 def run(*argv: str, check: bool = True, timeout: float = 60.0) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
     assert not check or done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout.strip()
 
