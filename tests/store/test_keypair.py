@@ -110,7 +110,7 @@ async def test_pages_by_name(keypairs: KeypairService) -> None:
 
 
 async def test_quota_is_the_users_and_exact(keypairs: KeypairService, database: Database) -> None:
-    await database.write(lambda tx: quota.set_limit(tx, "user:ann", "key_pairs", 1))
+    await database.write(lambda tx: quota.set_limit(tx, ANN.project_id or "", "key_pairs", 1))
     await keypairs.import_key(ANN, "one", KEY)
     with pytest.raises(QuotaExceeded):
         await keypairs.import_key(ANN, "two", KEY)

@@ -60,6 +60,7 @@ def _compute(control: Control) -> Service:
         hosts=control.hosts,
         console=control.console,
         project_exists=control.project_exists,
+        groups=control.networks.groups,
     )
     gate = _gate(control, "compute", COMPUTE_RULES)
     return build_compute(services, gate, control.cloud_id, observe=control.metrics.observe_request)

@@ -31,7 +31,7 @@ class KeypairService:
         """Store a public key. Raises Invalid (no such key), Conflict (name taken), QuotaExceeded."""
         loop = asyncio.get_running_loop()
         print_ = await loop.run_in_executor(self._pool, key.fingerprint, kind, public_key)
-        return await self._add(user_id or context.user_id, name, kind, print_, public_key)
+        return await self._add(context, user_id or context.user_id, name, kind, print_, public_key)
 
     async def generate(
         self, context: Context, name: str, kind: KeyType = "ssh", user_id: str | None = None
@@ -45,7 +45,7 @@ class KeypairService:
         loop = asyncio.get_running_loop()
         private, public = await loop.run_in_executor(self._pool, key.generate_ssh, "Generated-by-kilonova")
         owner = user_id or context.user_id
-        return await self._add(owner, name, kind, key.fingerprint(kind, public), public), private
+        return await self._add(context, owner, name, kind, key.fingerprint(kind, public), public), private
 
     async def get(self, context: Context, name: str, user_id: str | None = None) -> Keypair:
         """Raises NotFound."""
@@ -74,14 +74,16 @@ class KeypairService:
         """Let go of the thread."""
         await asyncio.to_thread(self._pool.shutdown)
 
-    async def _add(self, owner: str, name: str, kind: KeyType, print_: str, public_key: str) -> Keypair:
+    async def _add(
+        self, context: Context, owner: str, name: str, kind: KeyType, print_: str, public_key: str
+    ) -> Keypair:
         if not name.strip() or len(name) > MAX_NAME or any(ord(character) < 32 for character in name):
             raise Invalid(f"Keypair name must be a string of 1 to {MAX_NAME} characters")
 
         def work(tx: Tx) -> Keypair:
             new = store.add(tx, owner, name, kind, print_, public_key)
             try:
-                quota.charge(tx, f"user:{owner}", f"keypair:{new.number}", {"key_pairs": 1})
+                quota.charge(tx, f"user:{owner}", f"keypair:{new.number}", {"key_pairs": 1}, context.project_id)
             except QuotaExceeded as error:
                 raise QuotaExceeded("Quota exceeded, too many key pairs.", **error.facts) from error
             return new

@@ -74,19 +74,21 @@ def reset_limits(tx: Tx, project_id: str) -> None:
     tx.execute(delete(quota_limit).where(quota_limit.c.project_id == project_id))
 
 
-def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int]) -> None:
+def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int], limits_of: str | None = None) -> None:
     """Count `amounts` for `consumer` (such as `server:<id>`); charging a consumer again does nothing.
 
+    `limits_of`: the project whose limits hold, where what is charged is not a project (a user's key pairs).
     Raises QuotaExceeded (facts: resource, limit, used, requested) when one does not fit; the transaction must then end.
     """
     if not insert_new(
         tx, quota_charge, {"consumer": consumer, "project_id": project_id, "amounts": dict(amounts), "version": 0}
     ):
         return
-    limit = limits(tx, project_id)
+    limit = limits(tx, limits_of or project_id)
     for resource, amount in sorted(amounts.items()):
         if not _add(tx, project_id, resource, amount, limit[resource]):
-            raise exceeded([uses(tx, project_id, [resource])[resource]], {resource: amount})
+            used = uses(tx, project_id, [resource])[resource].used
+            raise exceeded([Use(resource, limit[resource], used)], {resource: amount})
 
 
 def charge_each(tx: Tx, project_id: str, consumers: Sequence[str], amounts: Mapping[str, int]) -> None:
