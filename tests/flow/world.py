@@ -377,8 +377,10 @@ class World:
         """Wait for something, for a bounded time."""
         try:
             async with asyncio.timeout(PATIENCE):
+                pause = 0.003
                 while not await holds():
-                    await asyncio.sleep(0.008)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, 0.03)
         except TimeoutError:
             story = await self.service.story(ALL, server_id) if server_id else []
             server = await self.look(server_id) if server_id else None
