@@ -21,6 +21,7 @@ from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
 
 GROUP = "list"
+HOSTS: Final = 100
 TABLE: Final = 20_000
 PAGES: Final = 12
 GETS: Final = 4_000
@@ -29,7 +30,7 @@ CONNECTIONS: Final = 4
 
 async def measure() -> AsyncIterator[Figure]:
     """One server is booted, then copied into the table while the daemon is stopped."""
-    async with running(2) as daemon:
+    async with running(HOSTS) as daemon:
         caller = await daemon.caller()
         recipe = await Recipe.find(caller)
         made, _ = await make(caller, caller.request("POST", SERVERS, recipe.body("first")))
@@ -103,7 +104,7 @@ async def _single(daemon: Daemon, caller: Caller, server_id: str) -> AsyncIterat
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
     wall, cpu = time.perf_counter() - began, daemon.cpu() - before
     each, rate = cpu / GETS * 1e3, GETS / wall
-    note = f"{GETS:,} on {CONNECTIONS} connections"
+    note = f"{GETS:,} on {CONNECTIONS} connections, {HOSTS} hosts"
     yield Figure(GROUP, "GET /servers/{id}, CPU each", each, "ms CPU", 0.75, cpu=each, note=note)
     yield Figure(
         GROUP, "GET /servers/{id}, requests per second", rate, "/s", 1000, at_least=True, wall=wall / GETS * 1e3,
