@@ -17,11 +17,20 @@ USER_DATA = '#!/bin/sh\necho "user data ran as $(whoami)"\necho ran >>/root/ran\
 
 
 @pytest.fixture(scope="session")
-def guest_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guest image, built once, from packages that the cache may hold."""
-    place = Path(os.environ.get("KILONOVA_TEST_CACHE") or tmp_path_factory.mktemp("guest-image"))
-    build(place / "kilonova-guest.qcow2", place / "guest-image-work", lambda text, part: None)
-    return place / "kilonova-guest.qcow2"
+def guest_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the guest's packages are kept: KILONOVA_TEST_CACHE, else for this session only."""
+    return Path(os.environ.get("KILONOVA_TEST_CACHE") or tmp_path_factory.mktemp("guest-image"))
+
+
+@pytest.fixture(scope="session")
+def guest_image(guest_cache: Path) -> Path:
+    """The guest image, built once."""
+    file = guest_cache / "kilonova-guest.qcow2"
+    steps: list[float] = []
+    build(file, guest_cache / "guest-image-work", lambda text, fraction: steps.append(fraction))
+    assert steps == sorted(steps)
+    assert steps[-1] == 1.0
+    return file
 
 
 @pytest.fixture(scope="session")

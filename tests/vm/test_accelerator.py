@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -15,10 +14,9 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kernel(tmp_path_factory: pytest.TempPathFactory, guest_cache: Path) -> Path:
     place = tmp_path_factory.mktemp("kernel")
-    cache = Path(os.environ.get("KILONOVA_TEST_CACHE") or place)
-    packages = cache / "guest-image-work" / "packages"
+    packages = guest_cache / "guest-image-work" / "packages"
     package.unpack(package.fetch([package.choose_kernel()], packages, lambda part: None), place / "tree")
     return next((place / "tree" / "boot").glob("vmlinuz-*"))
 

@@ -84,15 +84,13 @@ def test_a_console_that_never_stops_is_bounded(cloud: RealCloud, beta: Server) -
     assert text.rstrip().endswith("the last words")
 
 
-def test_delete_leaves_nothing(cloud: RealCloud, beta: Server) -> None:
-    brief = cloud.create("brief", networks=[{"uuid": cloud.api.network_id("private")}])
-    cloud.api.wait_status(brief["id"], "ACTIVE")
-    ports = [p["id"] for p in cloud.api.get("/network/v2.0/ports", device_id=brief["id"])["ports"]]
-    assert len(ports) == 1
-    brief["ports"] = ports
-    kinds = {trace.split()[0].rpartition("/")[2].partition("-")[0] for trace in cloud.traces(brief)}
-    assert {"kn", "process", "source"} <= kinds, cloud.traces(brief)
-    cloud.delete(brief)
-    assert cloud.traces(brief) == []
-    assert run("virsh", "-c", "qemu:///system", "domid", cloud.domain(brief), check=False) == ""
-    assert "All is well" in cloud.daemon.doctor()
+def test_delete_leaves_nothing(cloud: RealCloud, alpha: Server, beta: Server) -> None:
+    ports = cloud.api.get("/network/v2.0/ports", device_id=beta["id"])["ports"]
+    beta["ports"] = [port["id"] for port in ports]
+    kinds = {trace.split()[0].rpartition("/")[2].partition("-")[0] for trace in cloud.traces(beta)}
+    assert {"kn", "process", "source", "ingress"} <= kinds, cloud.traces(beta)
+    cloud.delete(beta)
+    assert cloud.traces(beta) == []
+    assert run("virsh", "-c", "qemu:///system", "domid", cloud.domain(beta), check=False) == ""
+    assert cloud.ssh(alpha, "hostname") == "alpha"
+    assert "All is well" in (told := cloud.daemon.doctor()), told
