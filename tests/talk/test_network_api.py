@@ -208,7 +208,7 @@ def _bad_requests(network: str, subnet: str, port: dict[str, Any]) -> list[tuple
         ("PUT", "quotas/ann", {"quota": {"port": 7}}, 403),
         ("GET", "quotas/bob", None, 403),
         ("GET", f"networks/{'x' * 300}", None, 404),
-        ("GET", "floatingips", None, 501),
+        ("POST", "floatingips", {"floatingip": {}}, 501),
         ("GET", f"networks/{network}/tags", None, 501),
         ("PATCH", "networks", None, 405),
     ]

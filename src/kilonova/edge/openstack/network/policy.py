@@ -36,6 +36,7 @@ RULES: Final = (
     Rule("update_router:external_gateway_info:external_fixed_ips", _ADMIN),
     Rule("get_quota", f"{_ADMIN} or (({_READ}) and project_id:%(project_id)s)"),
     Rule("update_quota", _ADMIN),
+    Rule("get_floatingip", _READ),
     Rule("get_agent", _READ),
     Rule("get_availability_zone", _READ),
 )

@@ -17,6 +17,7 @@ from kilonova.edge.openstack.network.port import ports
 from kilonova.edge.openstack.network.quota import QuotaRoutes
 from kilonova.edge.openstack.network.router import RouterRoutes
 from kilonova.kit.http import Request, Response, Route, Service, unbuilt
+from kilonova.kit.http.route import Answer
 
 _UNBUILT: Final = (
     "address-groups", "address-scopes", "auto-allocated-topology", "default-security-group-rules", "flavors",
@@ -47,6 +48,7 @@ def build_network_service(
         *groups(services).routes(),
         *rules(services).routes(),
         *QuotaRoutes(services).routes(),
+        Route("GET", "/floatingips", _list_floating_ips, "get_floatingip"),
         *unbuilt(*(f"/{name}{tail}" for name in _UNBUILT for tail in ("", "/{rest:path}"))),
         *unbuilt(*(f"/{name}/{{id}}/tags{tail}" for name in _TAGGED for tail in ("", "/{tag}"))),
         *unbuilt(*(f"/routers/{{id}}/{name}" for name in _ROUTER_ACTIONS)),
@@ -54,6 +56,11 @@ def build_network_service(
     ]
     routes = [*discovery.routes(), *(replace(route, path="/v2.0" + route.path) for route in v2)]
     return build_service("network", prefix, routes, gate, fault, observe=observe)
+
+
+async def _list_floating_ips(request: Request) -> Answer:
+    """None, truly: nobody can make one yet. Clients look here whenever they wait for a server or delete one."""
+    return {"floatingips": []}
 
 
 def fault(failure: Failure, request: Request) -> Response:
