@@ -93,16 +93,14 @@ class StateDir:
             raise Conflict(
                 f"Another kilonova runs on {self.root}. Stop it with: kilonova down --state {self.root}"
             ) from error
+        # At once, over what a process that was killed left: nobody is to take that number for this one's.
+        write(self.pid_file, f"{os.getpid()}\n", 0o644)
         return descriptor
 
     def lock_prepared(self) -> int:
         """As `lock`, in a directory that may have to be made first."""
         self.prepare()
         return self.lock()
-
-    def note_pid(self, pid: int) -> None:
-        """This process serves from here."""
-        write(self.pid_file, f"{pid}\n", 0o644)
 
     def write_credentials(self, url: str, region: str) -> None:
         """openrc files and clouds.yaml for the users that every cloud has; readable by their owner only."""
@@ -128,7 +126,7 @@ class StateDir:
         return file.read_text().strip() if file.exists() else None
 
     def running(self) -> int | None:
-        """The process that serves from this directory, None when nothing does."""
+        """The process that serves from this directory or is about to, None when nothing does."""
         return int(self.pid_file.read_text()) if self.pid_file.exists() and self.held() else None
 
     def held(self) -> bool:

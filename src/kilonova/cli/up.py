@@ -72,7 +72,6 @@ async def _serve(state: Path, config: Path | None, given: dict[str, Any], report
     cloud = await build(settings, directory, tell)
     try:
         await cloud.start()
-        directory.note_pid(os.getpid())
         await asyncio.sleep(0)
         report.show(Event(kind="done", text="The cloud is ready", facts={"endpoint": cloud.url}))
         if isinstance(report, Report):

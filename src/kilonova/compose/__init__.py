@@ -65,6 +65,7 @@ class Cloud:
         image = await self._guest_image()
         await self._start_agents()
         await self._register(admin, image)
+        control.complete = True
 
     async def stop(self) -> None:
         """Take no more requests, hand back what is in hand, let guests be."""

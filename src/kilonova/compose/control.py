@@ -74,6 +74,7 @@ class Control:
         self.clock = clock
         self.bus = LocalBus()
         self.metrics = Metrics()
+        self.complete = False
         sole = not settings.database
         self._build_identity(sole)
         self._build_nouns()
@@ -167,6 +168,8 @@ class Control:
 
     async def missing(self) -> Mapping[str, str]:
         """Why this cloud cannot work now, by part; empty when it can."""
+        if not self.complete:
+            return {"start": "the cloud is still starting"}
         hosts = await self.hosts.list()
         return {} if any(h.host.up and h.host.enabled for h in hosts) else {"hosts": "no host is up"}
 
