@@ -177,6 +177,8 @@ def test_the_operators_way_in_is_no_way_for_guests(cloud: RealCloud, alpha: Serv
     within(5, lambda: not greets(cloud, alpha, address(beta)), lambda: "the group does not close")
     assert cloud.ssh(beta, "hostname") == "beta"
     assert not reaches(namespace, address(beta), 23)
+    router = cloud.api.get("/network/v2.0/routers", name="router1")["routers"][0]["id"]
+    assert not reaches(cloud.naming.router_namespace(router), address(beta))
     assert inside(namespace, "cat", "/proc/sys/net/ipv4/ip_forward") == "0"
     dhcp = inside(namespace, "ip", "-4", "-o", "address", "show", "net0").split()[3].split("/")[0]
     cloud.ssh(alpha, f"ip route add {address(beta)}/32 via {dhcp}")

@@ -51,5 +51,7 @@ def test_creates_and_deletes_survive_sudden_ends(cloud: RealCloud, alpha: Server
         assert cloud.traces(server) == []
         assert cloud.qemu(alpha) == process
     assert cloud.ssh(alpha, "cat /proc/sys/kernel/random/boot_id") == boot
+    document = cloud.ssh(alpha, "wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json")
+    assert alpha["id"] in document
     assert "All is well" in (told := cloud.daemon.doctor()), told
     tell(f"{2 * ROUNDS} sudden ends, creates became {outcomes}")
