@@ -81,16 +81,21 @@ class RealCloud:
         return str(self.api.act(server["id"], "os-getConsoleOutput", {})["output"])
 
     def boots(self, server: Server) -> list[dict[str, str]]:
-        """What each boot of the guest said when it was ready."""
+        """What the guest's boots said when they were ready, as far as its console reaches back."""
         return [m.groupdict() for m in READY.finditer(self.console(server)) if m["instance"] == server["id"]]
 
-    def wait_ready(self, server: Server, known: int = 0) -> dict[str, str]:
-        """What the guest said when it was ready, once more than `known` times."""
+    def wait_ready(self, server: Server, after: dict[str, str] | None = None) -> dict[str, str]:
+        """What the guest says when it is ready, in a later boot than `after`."""
         self.api.wait_status(server["id"], "ACTIVE", BOOT_SECONDS)
-        found = wait(lambda: self.boots(server)[known:], BOOT_SECONDS, lambda: self.console(server)[-3000:], 0.5)[0]
-        (line,) = [m[0] for m in READY.finditer(self.console(server)) if m["boot"] == found["boot"]]
-        self._tell(f"guest: domain {server['id']} {line}")
-        return found
+
+        def look() -> dict[str, str] | None:
+            said = self.boots(server)[-1:]
+            return said[0] if said and said[0] != after else None
+
+        ready = wait(look, BOOT_SECONDS, lambda: self.console(server)[-3000:], 0.5)
+        words = " ".join(f"{name}={value}" for name, value in ready.items())
+        self._tell(f"guest: domain {server['id']} KILONOVA READY {words}")
+        return ready
 
     def ssh(self, server: Server, command: str) -> str:
         """As the user does: `kilonova ssh`."""

@@ -38,16 +38,15 @@ def wait_off(cloud: RealCloud, server: Server) -> None:
 
 
 def start(cloud: RealCloud, server: Server) -> None:
-    known = len(cloud.boots(server))
+    last = cloud.boots(server)[-1]
     cloud.api.act(server["id"], "os-start")
-    cloud.wait_ready(server, known)
+    cloud.wait_ready(server, last)
 
 
 def test_a_guest_that_reboots_itself_stays_active(cloud: RealCloud, gamma: Server) -> None:
-    process = cloud.qemu(gamma)
+    process, last = cloud.qemu(gamma), cloud.boots(gamma)[-1]
     cloud.ssh(gamma, "(sleep 0.5; reboot) >/dev/null 2>&1 &")
-    again = cloud.wait_ready(gamma, 1)
-    assert again["boot"] != cloud.boots(gamma)[0]["boot"]
+    assert cloud.wait_ready(gamma, last)["boot"] != last["boot"]
     assert cloud.api.server(gamma["id"])["status"] == "ACTIVE"
     assert cloud.qemu(gamma) == process
     actions = cloud.api.get(f"/compute/v2.1/servers/{gamma['id']}/os-instance-actions")["instanceActions"]
@@ -85,7 +84,7 @@ def test_what_happens_while_the_cloud_is_down_is_seen_when_it_is_back(cloud: Rea
 
 
 def test_after_the_host_has_rebooted_its_guests_run_again(cloud: RealCloud, gamma: Server) -> None:
-    known = len(cloud.boots(gamma))
+    last = cloud.boots(gamma)[-1]
 
     def reboot_host() -> None:
         """Guests, networks and filters are gone, and the kernel has drawn another boot id."""
@@ -95,7 +94,7 @@ def test_after_the_host_has_rebooted_its_guests_run_again(cloud: RealCloud, gamm
         journal.write_text("".join(forget_boot(line) for line in journal.read_text().splitlines(keepends=True)))
 
     cloud.restart(meanwhile=reboot_host)
-    cloud.wait_ready(gamma, known)
+    cloud.wait_ready(gamma, last)
     assert cloud.ssh(gamma, "cat /root/marker") == "kept"
     assert "All is well" in cloud.daemon.doctor()
 
@@ -116,7 +115,7 @@ def forget_boot(line: str) -> str:
 
 def test_a_guest_undefined_by_hand_is_an_error_and_its_disk_is_kept(cloud: RealCloud, gamma: Server) -> None:
     cloud.ssh(gamma, "sync")
-    known = len(cloud.boots(gamma))
+    last = cloud.boots(gamma)[-1]
     virsh("destroy", cloud.domain(gamma))
     virsh("undefine", cloud.domain(gamma))
 
@@ -128,7 +127,7 @@ def test_a_guest_undefined_by_hand_is_an_error_and_its_disk_is_kept(cloud: RealC
     assert fault["message"] == "The guest is gone from its host; its disk is kept"
     assert (cloud.disks / gamma["id"] / "root").exists()
     cloud.api.act(gamma["id"], "reboot", {"type": "HARD"})
-    cloud.wait_ready(gamma, known)
+    cloud.wait_ready(gamma, last)
     assert cloud.ssh(gamma, "cat /root/marker") == "kept"
 
 
