@@ -97,6 +97,12 @@ class Daemon:
         self.run("up", "--port", "0", "--detach", *self._arguments)
         return Caller(self.state)
 
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it in the foreground, and wait for nothing."""
+        argv = [str(KILONOVA), "up", "--state", str(self.state), "--port", "0", *self._arguments]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(argv, env=self._environ, **quiet)
+
     def down(self) -> None:
         self.run("down")
 

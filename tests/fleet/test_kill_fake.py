@@ -14,6 +14,7 @@ import pytest
 
 from daemon import SETTLED, Caller, Daemon, wait
 from kilonova.core.errors import Failure
+from kilonova.state import StateDir
 
 ENVIRONMENT = {"KILONOVA_PRIVATE_CIDR": "10.96.0.0/16"}
 HOSTS = 3
@@ -115,6 +116,31 @@ def test_a_hundred_creates_and_deletes_survive_sudden_ends(place: Path, tell: Ca
     assert made >= 100
     assert slowest <= RESUMED
     tell(f"fleet: {made} servers made and deleted, {kills + 1} sudden ends, resumed within {slowest:.2f} s")
+    cloud.run("clean", "--yes")
+
+
+def cut_off(cloud: Daemon, seconds: float) -> None:
+    """Start, and kill it so many seconds after it took its directory."""
+    process = cloud.begin()
+    wait(lambda: StateDir(cloud.state).running() == process.pid, 30, cloud.log_tail, pause=0.005)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+
+
+def test_a_first_start_that_is_cut_off_again_and_again(place: Path, tell: Callable[[str], None]) -> None:
+    seed = random.randrange(2**32)
+    tell(f"fleet: first starts cut off, seed {seed}")
+    chance = random.Random(seed)
+    cloud = daemon(place, 0.0)
+    for attempt in range(5):
+        cut_off(cloud, chance.uniform(0.0, 0.2 * (attempt + 1)))
+    caller = cloud.up()
+    found = caller.get("/image/v2/images")["images"]
+    assert [(image["name"], image["status"]) for image in found] == [("kilonova-guest", "active")]
+    assert sorted(n["name"] for n in caller.get("/network/v2.0/networks")["networks"]) == ["private", "public"]
+    caller.wait_status(caller.post("/compute/v2.1/servers", body(caller, "first"))["server"]["id"], "ACTIVE")
+    check(cloud, caller)
     cloud.run("clean", "--yes")
 
 
