@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from cloud import RealCloud, Server, run, virsh
+from cloud import RealCloud, Server, domains, run, virsh
 
 from kilonova.node.driver.virt.domain_xml import NAMESPACE
 
@@ -94,6 +94,9 @@ def test_the_doctor_names_every_planted_thing(cloud: RealCloud, alpha: Server, t
     name = define(cloud, domain, tmp_path / "domain.xml")
     (cloud.disks / disk).mkdir()
     (cloud.disks / disk / "root").write_bytes(b"")
+    # What nobody proves to be unwanted is left alone, also by a new start.
+    cloud.restart()
+    assert (name in domains(), (cloud.disks / disk / "root").exists()) == (True, True)
     run("ip", "netns", "add", cloud.naming.network_namespace(network))
     run("ip", "netns", "add", cloud.naming.router_namespace(router))
     run("ip", "link", "add", bridge, "type", "bridge")
