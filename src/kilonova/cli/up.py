@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
@@ -16,6 +16,8 @@ from kilonova.cli.option import state_option
 from kilonova.cli.report import Event, Relay, Report, read_events
 from kilonova.core.errors import Failure, Unavailable
 from kilonova.state import StateDir
+
+ENDING: Final = 30.0
 
 
 @click.command("up")
@@ -97,8 +99,9 @@ def _detach(state: Path) -> None:
     """Start a child that outlives us, show its progress, and return when it is ready."""
     directory = StateDir(state)
     state.mkdir(parents=True, exist_ok=True)
-    if directory.running() is not None:
-        click.echo(f"kilonova runs already at {directory.endpoint()}")
+    if (pid := directory.running()) is not None:
+        where = directory.endpoint()
+        click.echo(f"kilonova runs already at {where}" if where else f"kilonova is starting already (process {pid})")
         return
     reading, writing = os.pipe()
     with _log_file(state) as log_file:
@@ -120,6 +123,7 @@ def _detach(state: Path) -> None:
                 _tell_ready(directory, event.facts["endpoint"])
                 return
             if event.kind == "failed":
+                child.wait(ENDING)  # until then it holds the directory, and another `up` would take it for running
                 raise Failure(event.text)
     code = child.wait()
     raise Unavailable(f"The cloud ended while it started (exit code {code}); its log: {directory.log_file}")
