@@ -19,12 +19,14 @@ def test_the_life_of_a_server(cloud: Cloud, tmp_path: Path) -> None:
     data, key = tmp_path / "data", tmp_path / "key"
     data.write_text("#!/bin/sh\necho hello\n")
     cloud.tell(f"keypair create --private-key {key} life-key")
+    cloud.tell("security group create life-group")
     options = f"--network private --key-name life-key --user-data {data} --property a=b --property c=d"
-    made = cloud.show(f"{BOOT} {options} --config-drive true --security-group default --wait life")
+    made = cloud.show(f"{BOOT} {options} --config-drive true --security-group life-group --wait life")
     assert (made["status"], made["key_name"], made["config_drive"]) == ("ACTIVE", "life-key", "True")
     server = cloud.server("life")
     assert base64.b64decode(server["OS-EXT-SRV-ATTR:user_data"]) == data.read_bytes()
     assert server["metadata"] == {"a": "b", "c": "d"}
+    assert server["security_groups"] == [{"name": "life-group"}]
 
     (row,) = cloud.show("server list --long --name life")
     assert (row["Status"], row["Power State"], row["Flavor"], row["Image Name"]) == (
@@ -59,6 +61,7 @@ def test_the_life_of_a_server(cloud: Cloud, tmp_path: Path) -> None:
     (gone,) = cloud.show("server list --deleted --long --all-projects --name vita")
     assert (gone["ID"], gone["Status"], gone["Power State"]) == (made["id"], "DELETED", 0)
     cloud.tell("keypair delete life-key")
+    cloud.tell("security group delete life-group")
 
 
 def test_several_servers_at_once(cloud: Cloud) -> None:
