@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import update
 
 import kilonova.cloud.flow
@@ -45,13 +46,13 @@ from kilonova.node.driver.block.fake import FakeBlock
 from kilonova.node.driver.net.fake import FakeNet, FakeWorld
 from kilonova.node.driver.virt.fake import FakeVirt
 from kilonova.node.journal import Journal
-from kilonova.wire.node import ImageTicket
+from kilonova.wire.node import ImageTicket, Nudge
 
 ADMIN = Context("user", "project", frozenset({"admin"}), "req-test", is_admin=True)
 IMAGE = {"image_id": new_uuid(), "name": "image", "sha512": "5" * 128, "size": 7, "disk_format": "qcow2"}
 FLAVOR = FlavorCopy(id="1", name="m1.nano", vcpus=1, memory_mb=64, root_gb=1)
-PACE = Pace(poll=0.05, retry=0.02, retry_longest=0.2)
-RHYTHM = Rhythm(heartbeat=0.05, digest=0.05, look=0.1, retry=0.02)
+PACE = Pace(poll=0.1, retry=0.02, retry_longest=0.2)
+RHYTHM = Rhythm(heartbeat=0.1, digest=0.3, look=0.2, retry=0.02)
 PATIENCE = 8.0
 
 Tamper = Callable[[str, Step], Step]
@@ -191,7 +192,9 @@ class Host:
         journal = Journal(self.place / "journal")
         identity = Identity(self.id, self.place.name, "boot", new_uuid())
         chance = random.Random(self.world.seed)
-        self.agent = Agent(identity, drivers, journal, self.world.bus, self.world.clock, chance, rhythm=RHYTHM)
+        self.agent = Agent(
+            identity, drivers, journal, self.world.bus, self.world.clock, chance, rhythm=self.world.rhythm
+        )
         await self.agent.start()
 
     async def tap(self, call: str, point: str) -> None:
@@ -230,6 +233,7 @@ class World:
         self.calm()
         self.sole = url.startswith("sqlite")
         self.hosts = [Host(self, new_uuid(), place / f"host{i}") for i in range(2)]
+        self.rhythm = replace(RHYTHM, digest=0.05) if faults else RHYTHM
         self.workers: list[Worker] = []
         self.prepared = ""
         self._url, self._silence, self._deaf = url, silence, deaf
@@ -339,6 +343,11 @@ class World:
         await self.until(resting, "a resting server", server_id)
         return await self.look(server_id)
 
+    def hurry(self) -> None:
+        """Let every host ask now what it should hold; it would soon by itself."""
+        for host in self.hosts:
+            self.quiet_bus.wake(f"node.{host.id}", msgspec.msgpack.encode(Nudge()))
+
     async def clean(self) -> None:
         """Wait until the audit finds nothing and no host owes anything; raise what it finds otherwise."""
         found: list[object] = []
@@ -347,6 +356,8 @@ class World:
             found[:] = await self.audit.run()
             found.extend(await self.db.read(hosts.debts))
             found.extend(await self.db.read(operations.locks))
+            if found:
+                self.hurry()
             return not found
 
         try:
