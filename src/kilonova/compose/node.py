@@ -19,7 +19,6 @@ from kilonova.kit.bus import Bus
 from kilonova.kit.clock import Clock
 from kilonova.node.agent import Agent, Drivers, Identity
 from kilonova.node.driver.block.fake import FakeBlock
-from kilonova.node.driver.block.file import FileBlock
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net.fake import FakeNet
 from kilonova.node.driver.virt.domain_xml import Accelerator
@@ -81,6 +80,7 @@ def _fake(settings: Settings, state: StateDir, bus: Bus, clock: Clock, index: in
 
 
 async def _real(settings: Settings, state: StateDir, cloud_id: str, bus: Bus, clock: Clock, tell: Tell) -> Agent:
+    from kilonova.node.driver.block.file import FileBlock
     from kilonova.node.driver.net.linux import LinuxNet
     from kilonova.node.driver.virt.daemons import ensure_daemons
     from kilonova.node.driver.virt.libvirt import LibvirtVirt

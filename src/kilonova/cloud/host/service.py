@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,9 @@ from kilonova.core.errors import NotFound
 from kilonova.kit.db import Database, Tx
 
 _GUEST: Final = "server:"
+
+SOME: Final = 200
+"""More hosts than these are read all at once rather than by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,15 @@ class HostService:
 
         return await self._db.read(work)
 
-    async def states(self) -> Mapping[str, Host]:
-        """Every host by id, without counting what runs there."""
-        return {host.id: host for host in await self._db.read(store.list_all)}
+    async def states(self, host_ids: Collection[str] | None = None) -> Mapping[str, Host]:
+        """Every host (those of `host_ids` only) by id, without counting what runs there."""
+
+        def work(tx: Tx) -> Sequence[Host]:
+            if host_ids is None or len(host_ids) > SOME:
+                return store.list_all(tx)
+            return store.find(tx, host_ids)
+
+        return {host.id: host for host in await self._db.read(work)}
 
     async def find(self, name: str) -> Host:
         """The host of this name or id. Raises NotFound."""

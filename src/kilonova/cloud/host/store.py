@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Executable,
     Index,
     Integer,
     Row,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -81,6 +84,17 @@ debt = Table(
 
 _FIELDS = tuple(f.name for f in fields(Host))
 
+# What every boot runs is composed once: that costs several times what running it does.
+_ONE: Final = select(host).where(host.c.id == bindparam("which"))
+_SOME: Final = select(host).where(host.c.id.in_(bindparam("which", expanding=True)))
+_CHANGED: Final = select(host).where(host.c.version >= bindparam("since"))
+_HAS: Final = select(claim.c.host_id).where(
+    claim.c.host_id == bindparam("which"), claim.c.consumer == bindparam("whose")
+)
+_CLAIM: Final = insert(claim)
+_REPORTED: Final = select(host.c.report_seq).where(host.c.id == bindparam("which")).with_for_update()
+_ADVANCE: Final = update(host).where(host.c.id == bindparam("which"))
+
 
 def greet(tx: Tx, hello: Hello, ratio: Ratio, zone: str) -> Host:
     """A node presents itself: record what its host has, and that it is up."""
@@ -108,10 +122,15 @@ def greet(tx: Tx, hello: Hello, ratio: Ratio, zone: str) -> Host:
 
 def get(tx: Tx, host_id: str) -> Host:
     """One host. Raises NotFound."""
-    row = tx.execute(select(host).where(host.c.id == host_id)).one_or_none()
+    row = tx.execute(_ONE, {"which": host_id}).one_or_none()
     if row is None:
         raise NotFound(f"Host {host_id} could not be found")
     return _host(row)
+
+
+def find(tx: Tx, host_ids: Iterable[str]) -> list[Host]:
+    """Those of these hosts that exist."""
+    return [_host(r) for r in tx.execute(_SOME, {"which": list(host_ids)})]
 
 
 def list_all(tx: Tx) -> list[Host]:
@@ -121,7 +140,7 @@ def list_all(tx: Tx) -> list[Host]:
 
 def changed_since(tx: Tx, version: int) -> list[Host]:
     """Hosts whose capacity, use or state changed at or after `version`, for the scheduler's cache."""
-    return [_host(r) for r in tx.execute(select(host).where(host.c.version >= version))]
+    return [_host(r) for r in tx.execute(_CHANGED, {"since": version})]
 
 
 def names(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
@@ -149,31 +168,27 @@ def take_claim(tx: Tx, host_id: str, consumer: str, demand: Demand) -> bool:
 
     Claiming again for the same consumer changes nothing and succeeds. Never oversells, however many claim at once.
     """
-    has = select(claim.c.host_id).where(claim.c.host_id == host_id, claim.c.consumer == consumer)
-    if tx.execute(has).first() is not None:
+    if tx.execute(_HAS, {"which": host_id, "whose": consumer}).first() is not None:
         return True
-    grown = (
-        update(host)
-        .where(
-            host.c.id == host_id,
-            host.c.up,
-            host.c.enabled,
-            host.c.vcpus_used + demand.vcpus <= host.c.vcpus_capacity,
-            host.c.memory_used + demand.memory_mb <= host.c.memory_capacity,
-            host.c.disk_used + demand.disk_gb <= host.c.disk_capacity,
-        )
-        .values(
-            vcpus_used=host.c.vcpus_used + demand.vcpus,
-            memory_used=host.c.memory_used + demand.memory_mb,
-            disk_used=host.c.disk_used + demand.disk_gb,
-            version=_risen(tx),
-        )
-    )
-    if not tx.execute(grown).rowcount:
+    asked = {"vcpus": demand.vcpus, "memory_mb": demand.memory_mb, "disk_gb": demand.disk_gb}
+    more = {"which": host_id, "at": tx.now, **{f"more_{name}": value for name, value in asked.items()}}
+    if not tx.execute(_growth(tx.is_sqlite), more).rowcount:
         return False
-    row = {"vcpus": demand.vcpus, "memory_mb": demand.memory_mb, "disk_gb": demand.disk_gb, "created_at": tx.now}
-    tx.execute(insert(claim).values(host_id=host_id, consumer=consumer, **row))
+    tx.execute(_CLAIM, {"host_id": host_id, "consumer": consumer, **asked, "created_at": tx.now})
     return True
+
+
+@cache
+def _growth(is_sqlite: bool) -> Executable:
+    """The conditional update that is a claim; composed once for each dialect."""
+    vcpus = host.c.vcpus_used + bindparam("more_vcpus", type_=Integer)
+    memory = host.c.memory_used + bindparam("more_memory_mb", type_=Integer)
+    disk = host.c.disk_used + bindparam("more_disk_gb", type_=Integer)
+    greatest = func.max if is_sqlite else func.greatest
+    fits = (vcpus <= host.c.vcpus_capacity, memory <= host.c.memory_capacity, disk <= host.c.disk_capacity)
+    version = greatest(host.c.version + 1, bindparam("at", type_=BigInteger))
+    grown = update(host).where(host.c.id == bindparam("which"), host.c.up, host.c.enabled, *fits)
+    return grown.values(vcpus_used=vcpus, memory_used=memory, disk_used=disk, version=version)
 
 
 def release(tx: Tx, consumer: str, host_id: str | None = None) -> None:
@@ -247,12 +262,11 @@ def debts(tx: Tx, host_id: str | None = None) -> list[Debt]:
 
 def advance_report(tx: Tx, host_id: str, seen: int) -> int:
     """Up to which number a host's reports are stored, locked until the commit; raised to `seen` if that is higher."""
-    row = select(host.c.report_seq).where(host.c.id == host_id).with_for_update()
-    stored: int | None = tx.execute(row).scalar_one_or_none()
+    stored: int | None = tx.execute(_REPORTED, {"which": host_id}).scalar_one_or_none()
     if stored is None:
         raise NotFound(f"Host {host_id} could not be found")
     if seen > stored:
-        tx.execute(update(host).where(host.c.id == host_id).values(report_seq=seen))
+        tx.execute(_ADVANCE, {"which": host_id, "report_seq": seen})
     return stored
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Column, ForeignKey, Row, String, Table, delete, func, select, update
+from sqlalchemy import Column, ForeignKey, Row, String, Table, bindparam, delete, func, select, update
 
 from kilonova.cloud.network.address import at, parse_address, position
 from kilonova.cloud.network.listing_store import chunks
@@ -21,6 +21,23 @@ address = Table(
     Column("position", Position, primary_key=True),
     Column("address", String(64), nullable=False, index=True),
     Column("port_id", String(36), ForeignKey("network_port.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+# What every boot runs is composed once: that costs several times what running it does.
+_POOLS: Final = select(pool).where(pool.c.subnet_id == bindparam("which")).order_by(pool.c.first).with_for_update()
+_TAKEN: Final = (
+    select(address.c.position)
+    .where(
+        address.c.subnet_id == bindparam("which"),
+        address.c.position >= bindparam("low"),
+        address.c.position <= bindparam("high"),
+    )
+    .order_by(address.c.position)
+    .limit(bindparam("most"))
+)
+_MOVE: Final = update(pool).where(pool.c.subnet_id == bindparam("which"), pool.c.first == bindparam("begin"))
+_OF_PORTS: Final = (
+    select(address).where(address.c.port_id.in_(bindparam("which", expanding=True))).order_by(address.c.position)
 )
 
 RUN: Final = 512
@@ -42,8 +59,7 @@ def take_next(tx: Tx, subnet_id: str, port_id: str) -> str:
     that finding the next costs one short query however many are taken; only behind a run of taken addresses it reads
     that run, in pieces. The pool's row is locked, so that takers on PostgreSQL wait instead of colliding.
     """
-    pools = select(pool).where(pool.c.subnet_id == subnet_id).order_by(pool.c.first).with_for_update()
-    for row in tx.execute(pools).all():
+    for row in tx.execute(_POOLS, {"which": subnet_id}).all():
         for _ in range(ATTEMPTS):
             place = _next_free(tx, row)
             if place is None:
@@ -82,8 +98,7 @@ def of_ports(tx: Tx, port_ids: Iterable[str]) -> dict[str, list[FixedIp]]:
     """Addresses by port, in a stable order."""
     found: dict[str, list[FixedIp]] = {}
     for some in chunks(port_ids):
-        query = select(address).where(address.c.port_id.in_(some)).order_by(address.c.position)
-        for row in tx.execute(query):
+        for row in tx.execute(_OF_PORTS, {"which": list(some)}):
             found.setdefault(row.port_id, []).append(FixedIp(row.subnet_id, row.address))
     return found
 
@@ -111,17 +126,8 @@ def _first_gap(tx: Tx, subnet_id: str, low: str, high: str) -> str | None:
     """The lowest free position from `low` to `high`."""
     expected, end, width, limit = int(low, 16), int(high, 16), len(low), 8
     while expected <= end:
-        query = (
-            select(address.c.position)
-            .where(
-                address.c.subnet_id == subnet_id,
-                address.c.position >= f"{expected:0{width}x}",
-                address.c.position <= high,
-            )
-            .order_by(address.c.position)
-            .limit(limit)
-        )
-        taken = [int(p, 16) for p in tx.execute(query).scalars()]
+        asked = {"which": subnet_id, "low": f"{expected:0{width}x}", "high": high, "most": limit}
+        taken = [int(p, 16) for p in tx.execute(_TAKEN, asked).scalars()]
         for value in taken:
             if value != expected:
                 return f"{expected:0{width}x}"
@@ -134,5 +140,4 @@ def _first_gap(tx: Tx, subnet_id: str, low: str, high: str) -> str | None:
 
 def _move_cursor(tx: Tx, row: Row[Any], place: str) -> None:
     following = row.first if place == row.last else f"{int(place, 16) + 1:0{len(place)}x}"
-    here = (pool.c.subnet_id == row.subnet_id, pool.c.first == row.first)
-    tx.execute(update(pool).where(*here).values(cursor=following))
+    tx.execute(_MOVE, {"which": row.subnet_id, "begin": row.first, "cursor": following})

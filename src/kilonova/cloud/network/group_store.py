@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -67,6 +68,16 @@ _RULE: Final = (
     "id", "group_id", "project_id", "direction", "ethertype", "protocol", "port_min", "port_max", "remote_prefix",
     "remote_group", "description", "created_at",
 )  # fmt: skip
+# What every boot runs is composed once: that costs several times what running it does.
+_DEFAULT: Final = select(group.c.id).where(group.c.default_of == bindparam("whose"))
+_CHANGE_MEMBERS: Final = (
+    update(group)
+    .where(group.c.id.in_(bindparam("which", expanding=True)))
+    .values(members_version=group.c.members_version + 1)
+)
+_RULES: Final = (
+    select(rule).where(rule.c.group_id.in_(bindparam("which", expanding=True))).order_by(rule.c.created_at, rule.c.id)
+)
 FIELDS: Final[Fields] = {**{name: group.c[name] for name in _SAME}, "is_default": group.c.default_of.is_not(None)}
 RULE_FIELDS: Final[Fields] = {name: rule.c[name] for name in _RULE}
 
@@ -100,7 +111,7 @@ def get(tx: Tx, scope: Scope, group_id: str) -> Group:
 
 def default_id(tx: Tx, project_id: str) -> str | None:
     """The project's default group, if it has been made."""
-    row = tx.execute(select(group.c.id).where(group.c.default_of == project_id))
+    row = tx.execute(_DEFAULT, {"whose": project_id})
     return row.scalar_one_or_none()
 
 
@@ -171,8 +182,7 @@ def change(tx: Tx, group_ids: Sequence[str], values: Mapping[str, Any] | None = 
 def change_members(tx: Tx, group_ids: Iterable[str]) -> None:
     """The address sets of these groups are new."""
     for some in chunks(sorted(set(group_ids))):
-        risen = update(group).where(group.c.id.in_(some)).values(members_version=group.c.members_version + 1)
-        tx.execute(risen)
+        tx.execute(_CHANGE_MEMBERS, {"which": list(some)})
 
 
 def referring(tx: Tx, group_id: str) -> list[Rule]:
@@ -195,8 +205,7 @@ def rules_of(tx: Tx, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
     """Rules by group, oldest first."""
     found: dict[str, list[Rule]] = {}
     for some in chunks(group_ids):
-        query = select(rule).where(rule.c.group_id.in_(some)).order_by(rule.c.created_at, rule.c.id)
-        for row in tx.execute(query):
+        for row in tx.execute(_RULES, {"which": list(some)}):
             found.setdefault(row.group_id, []).append(_rule(row))
     return found
 

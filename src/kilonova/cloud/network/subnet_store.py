@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -69,6 +70,10 @@ _SAME: Final = (
     "id", "network_id", "project_id", "name", "description", "ip_version", "cidr", "gateway_ip", "enable_dhcp",
     "ra_mode", "address_mode", "revision", "created_at", "updated_at",
 )  # fmt: skip
+# What every boot runs is composed once: that costs several times what running it does.
+_OF_NETWORK: Final = (
+    select(subnet).where(subnet.c.network_id == bindparam("which")).order_by(subnet.c.created_at, subnet.c.id)
+)
 FIELDS: Final[Fields] = {
     **{name: subnet.c[name] for name in _SAME},
     "gateway_ip": func.coalesce(subnet.c.gateway_ip, ""),
@@ -111,8 +116,7 @@ def of_networks(tx: Tx, network_ids: Iterable[str]) -> dict[str, list[Subnet]]:
 
 def of_network(tx: Tx, network_id: str) -> list[Subnet]:
     """A network's subnets, oldest first, without their pools."""
-    query = select(subnet).where(subnet.c.network_id == network_id).order_by(subnet.c.created_at, subnet.c.id)
-    return [_subnet(row, ()) for row in tx.execute(query)]
+    return [_subnet(row, ()) for row in tx.execute(_OF_NETWORK, {"which": network_id})]
 
 
 def ids_by_network(tx: Tx, network_ids: Iterable[str]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -12,10 +12,10 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
@@ -48,17 +48,35 @@ quota_charge = Table(
     Column("version", Integer, nullable=False, default=0),
 )
 
+# What every boot runs is composed once: that costs several times what running it does.
+_LIMITS: Final = select(quota_limit.c.resource, quota_limit.c.limit).where(
+    quota_limit.c.project_id == bindparam("whose")
+)
+_USES: Final = select(quota_use.c.resource, quota_use.c.used).where(quota_use.c.project_id == bindparam("whose"))
+_CHARGE: Final = insert(quota_charge)
+_GROWN: Final = quota_use.c.used + bindparam("more", type_=BigInteger)
+_MOST: Final = bindparam("most", type_=BigInteger)
+_GROW: Final = (
+    update(quota_use)
+    .where(
+        quota_use.c.project_id == bindparam("whose"),
+        quota_use.c.resource == bindparam("what"),
+        or_(_MOST < 0, _GROWN <= _MOST),
+    )
+    .values(used=_GROWN)
+)
+
 
 def limits(tx: Tx, project_id: str) -> dict[str, int]:
     """Every limit of a project: its own, else the default."""
-    rows = tx.execute(select(quota_limit.c.resource, quota_limit.c.limit).where(quota_limit.c.project_id == project_id))
+    rows = tx.execute(_LIMITS, {"whose": project_id})
     return {**DEFAULTS, **{r.resource: r.limit for r in rows}}
 
 
 def uses(tx: Tx, project_id: str, resources: Iterable[str]) -> dict[str, Use]:
     """Limit and use of the given resources."""
     limit = limits(tx, project_id)
-    rows = tx.execute(select(quota_use.c.resource, quota_use.c.used).where(quota_use.c.project_id == project_id))
+    rows = tx.execute(_USES, {"whose": project_id})
     used = {r.resource: r.used for r in rows}
     return {r: Use(r, limit[r], used.get(r, 0)) for r in resources}
 
@@ -101,7 +119,7 @@ def charge_each(tx: Tx, project_id: str, consumers: Sequence[str], amounts: Mapp
     if short:
         raise exceeded(short, {u.resource: amounts[u.resource] * len(consumers) for u in short})
     row = {"project_id": project_id, "amounts": dict(amounts), "version": 0}
-    tx.execute(insert(quota_charge), [{"consumer": c, **row} for c in consumers])
+    tx.execute(_CHARGE, [{"consumer": c, **row} for c in consumers])
 
 
 def exceeded(short: Sequence[Use], requested: Mapping[str, int]) -> QuotaExceeded:
@@ -160,15 +178,11 @@ def consumers(tx: Tx, prefix: str) -> list[str]:
 
 
 def _add(tx: Tx, project_id: str, resource: str, amount: int, limit: int) -> bool:
-    grow = (
-        update(quota_use)
-        .where(_is(quota_use, project_id, resource), or_(literal(limit) < 0, quota_use.c.used + amount <= limit))
-        .values(used=quota_use.c.used + amount)
-    )
-    if tx.execute(grow).rowcount:
+    grow = {"whose": project_id, "what": resource, "more": amount, "most": limit}
+    if tx.execute(_GROW, grow).rowcount:
         return True
     insert_new(tx, quota_use, {"project_id": project_id, "resource": resource, "used": 0})
-    return bool(tx.execute(grow).rowcount)
+    return bool(tx.execute(_GROW, grow).rowcount)
 
 
 def _is(table: Table, project_id: str, resource: str) -> Any:

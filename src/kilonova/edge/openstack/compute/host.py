@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from kilonova.cloud.host.model import Host
@@ -36,7 +36,7 @@ class Hosts(Protocol):
 
     async def list(self) -> Sequence[HostView]: ...
 
-    async def states(self) -> Mapping[str, Host]: ...
+    async def states(self, host_ids: Collection[str] | None = None) -> Mapping[str, Host]: ...
 
     async def find(self, name: str) -> Host: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kilonova.cloud.server.model import Server
@@ -39,15 +40,15 @@ class Viewing:
         self._hosts = hosts
         self._cloud_id = cloud_id
 
-    async def of(self, request: Request) -> ServerView:
-        """The view for a request: what its caller may see, at its version."""
+    async def of(self, request: Request, servers: Sequence[Server]) -> ServerView:
+        """The view of these servers for a request: what its caller may see, at its version."""
         attributes = request.permits(f"{PREFIX}os-extended-server-attributes")
         shows_hosts = request.version >= (2, 16) and request.permits(f"{PREFIX}servers:show:host_status")
         sight = Sight(
             attributes=attributes,
             details=attributes,
             extra_specs=request.permits(f"{PREFIX}os-flavor-extra-specs:index"),
-            hosts=await self._hosts.states() if shows_hosts else None,
+            hosts=await self._hosts.states({s.host_id for s in servers if s.host_id}) if shows_hosts else None,
         )
         return ServerView(request.version[1], Links.of(request), sight, self._cloud_id)
 
@@ -100,12 +101,12 @@ class ServerRoutes:
     async def list_detail(self, request: Request) -> dict[str, Any]:
         listing = read_listing(request, "detail")
         page = await self._page(listing)
-        view = await self._viewing.of(request)
+        view = await self._viewing.of(request, page)
         return self._listed(request, listing, page, [view.detail(server) for server in page])
 
     async def show(self, request: Request) -> dict[str, Any]:
         server = await self._servers.get(reach(request), server_id(request))
-        return {"server": (await self._viewing.of(request)).show(server)}
+        return {"server": (await self._viewing.of(request, [server])).show(server)}
 
     async def update(self, request: Request) -> dict[str, Any]:
         """API reference "Update Server": name, description, host name."""
@@ -120,7 +121,7 @@ class ServerRoutes:
             server = await self._servers.rename(request.context, scope, identifier, **asked)
         else:
             server = await self._servers.get(scope, identifier)
-        return {"server": (await self._viewing.of(request)).changed(server)}
+        return {"server": (await self._viewing.of(request, [server])).changed(server)}
 
     async def delete(self, request: Request) -> None:
         await delete(self._servers, request)
