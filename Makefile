@@ -5,6 +5,17 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEBIAN := python3-venv python3-dev gcc pkg-config libvirt-dev
+TESTS  := postgresql libvirt-clients procps
+
+# Install those of the Debian packages $(1) that are not there yet.
+define debian
+	@have=$$(dpkg-query -W -f '$${db:Status-Status}\n' $(1) 2>/dev/null | grep -c '^installed$$'); \
+	if [ "$$have" != "$(words $(1))" ]; then \
+		echo "→ Installing $(1)"; \
+		apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive \
+			apt-get -q -y install --no-install-recommends $(1) >/dev/null; \
+	fi
+endef
 
 .PHONY: up down clean test check bench install install-test host
 
@@ -39,16 +50,14 @@ install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
 $(VENV)/.installed: pyproject.toml
-	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(DEBIAN) 2>/dev/null | grep -c ' installed$$'); \
-	if [ "$$missing" != "$(words $(DEBIAN))" ]; then \
-		echo "→ Installing $(DEBIAN)"; \
-		apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $(DEBIAN) >/dev/null; \
-	fi
+	$(call debian,$(DEBIAN))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "→ Installing Python parts into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[libvirt]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
+	$(call debian,$(TESTS))
+	@echo "→ Installing what checks and tests need into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[libvirt,dev]'
 	@touch $@
