@@ -45,6 +45,11 @@ class StateDir:
     def log_file(self) -> Path:
         return self.root / "kilonova.log"
 
+    @property
+    def node_note(self) -> Path:
+        """Says where the node of this machine keeps disks and consoles."""
+        return self.root / "node-dir"
+
     def prepare(self) -> str:
         """Make the directory if absent and answer the cloud's id: 6 hex digits of its UUID."""
         self.root.mkdir(parents=True, exist_ok=True)

@@ -28,21 +28,23 @@ def command(state: Path, yes: bool) -> None:
         click.confirm(f"Remove the cloud in {state} with all its guests and disks?", abort=True)
     cloud_id = directory.prepare()
     stop(directory)
-    for line in _clean_host(cloud_id, directory.root / "node"):
+    for line in _clean_host(cloud_id, directory):
         click.echo(f"removed {line}")
     shutil.rmtree(directory.root)
     click.echo(f"removed {directory.root}")
 
 
-def _clean_host(cloud_id: str, place: Path) -> list[str]:
+def _clean_host(cloud_id: str, state: StateDir) -> list[str]:
     """What lies outside the state directory; a cloud of simulated hosts has nothing there."""
-    if not (place.parent / "hosts" / "0").exists():
+    if not (state.root / "hosts" / "0").exists():
         return []
     if os.geteuid() != 0:
         raise Unavailable("This cloud has real guests and networks: run `kilonova clean` as root")
     from kilonova.compose.clean import clean_host
     from kilonova.node.driver.failure import DriverError
 
+    note = state.node_note
+    place = Path(note.read_text().strip()) if note.exists() else state.root / "node"
     try:
         return asyncio.run(clean_host(cloud_id, place))
     except DriverError as error:

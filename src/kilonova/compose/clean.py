@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from kilonova.compose.node import SHARED
 from kilonova.node.driver.net.linux import LinuxNet
 from kilonova.node.driver.virt.daemons import ensure_daemons, stop_daemons
 from kilonova.node.driver.virt.libvirt import LibvirtVirt
+
+PARTS: Final = ("block", "console", "journal", "accelerator.json")
+"""What a node keeps in its directory, which somebody may have chosen and use for other things."""
 
 
 async def clean_host(cloud_id: str, place: Path) -> list[str]:
@@ -30,6 +34,16 @@ async def clean_host(cloud_id: str, place: Path) -> list[str]:
     await net.clean()
     for kind, ids in (("network", world.networks), ("router", world.routers)):
         removed += [f"{kind} {identifier}" for identifier in sorted(ids)]
-    await asyncio.to_thread(shutil.rmtree, SHARED / cloud_id, ignore_errors=True)
+    await asyncio.to_thread(_remove_files, place)
     removed += [f"daemon {name}" for name in await stop_daemons(cloud_id)]
     return removed
+
+
+def _remove_files(place: Path) -> None:
+    for part in (place / name for name in PARTS):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+    with suppress(OSError):
+        place.rmdir()

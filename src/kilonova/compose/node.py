@@ -25,7 +25,7 @@ from kilonova.node.driver.virt.domain_xml import Accelerator
 from kilonova.node.driver.virt.fake import FakeScript, FakeVirt
 from kilonova.node.journal import Journal
 from kilonova.settings import Settings
-from kilonova.state import StateDir
+from kilonova.state import StateDir, write
 
 GIB: Final = 1 << 30
 SHARED: Final = Path("/var/lib/kilonova-nodes")
@@ -87,6 +87,7 @@ async def _real(settings: Settings, state: StateDir, cloud_id: str, bus: Bus, cl
 
     place = node_dir(settings, state, cloud_id)
     place.mkdir(parents=True, exist_ok=True)
+    write(state.node_note, f"{place}\n", 0o644)
     if started := await ensure_daemons(cloud_id, place):
         tell("step", f"Started {' and '.join(started)}")
     accelerator = await _accelerator(settings, state, place, tell)
