@@ -30,9 +30,9 @@ def guest_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def real_cloud(guest_image: Path) -> Iterator[Cloud]:
-    """This machine as the only host, with real guests, by emulation."""
+    """This machine as the only host, with real guests, by emulation; gone before other suites boot theirs."""
     running = Cloud("", {"KILONOVA_GUEST_IMAGE": str(guest_image), "KILONOVA_ACCELERATOR": "tcg"})
     yield running
     running.close()

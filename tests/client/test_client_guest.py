@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,11 @@ BOOT_SECONDS = 150.0
 class Guest:
     """One server, asked only through the client and `kilonova ssh`."""
 
-    def __init__(self, cloud: Cloud, key: Path) -> None:
+    def __init__(self, cloud: Cloud, key: Path, tell: Callable[[str], None]) -> None:
         self.cloud = cloud
         self._key = key
+        self._tell = tell
+        self._told = 0
 
     def boots(self, count: int) -> list[tuple[str, ...]]:
         """Until it has said READY `count` times: what it said."""
@@ -33,7 +34,9 @@ class Guest:
             console = self.cloud.tell("console log show guest")
             found = list(READY.finditer(console))
             if len(found) >= count:
-                logging.getLogger(__name__).info("guest: domain %s: %s", found[-1].group(1), found[-1].group())
+                for boot in found[self._told :]:
+                    self._tell(f"guest: domain {boot.group(1)} {boot.group()}")
+                self._told = len(found)
                 return [m.groups() for m in found]
             assert time.monotonic() < end, console[-3000:]
             time.sleep(1)
@@ -43,7 +46,7 @@ class Guest:
 
 
 @pytest.fixture(scope="module")
-def guest(real_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def guest(real_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory, tell: Callable[[str], None]) -> Iterator[Guest]:
     place = tmp_path_factory.mktemp("guest")
     key, data = place / "key", place / "data"
     data.write_text(USER_DATA)
@@ -51,7 +54,7 @@ def guest(real_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     key.chmod(0o600)
     options = f"--image kilonova-guest --flavor m1.nano --network private --key-name guest-key --user-data {data}"
     real_cloud.tell(f"server create {options} --property role=test --config-drive true --wait guest")
-    yield Guest(real_cloud, key)
+    yield Guest(real_cloud, key, tell)
     real_cloud.tell("server delete --wait guest")
 
 

@@ -27,7 +27,7 @@ def test_a_server_by_the_cloud_layer(connect: Connection) -> None:
     )
     assert made.status == "ACTIVE"
     assert [s.name for s in connect.list_servers()] == ["sdk"]
-    assert [n.name for n in connect.list_networks()] == ["private", "public"]
+    assert {n.name for n in connect.list_networks()} == {"private", "public"}
     assert connect.compute.get_server_console_output(made)["output"].startswith("[    0.000000] Linux")
     assert connect.delete_server("sdk", wait=True)
     assert connect.get_server("sdk") is None
