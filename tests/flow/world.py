@@ -24,6 +24,7 @@ from kilonova.cloud.network.address import mac_source
 from kilonova.cloud.network.bootstrap import bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.service import NetworkServices
+from kilonova.cloud.server import store as servers
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.model import FlavorCopy, NewServer, Server, is_settled
 from kilonova.cloud.server.nodes import Nodes
@@ -36,7 +37,7 @@ from kilonova.kit.bus import Bus, LocalBus
 from kilonova.kit.bus.faulty import Faults, FaultyBus
 from kilonova.kit.bus.port import Answerer
 from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import Database, open_database
+from kilonova.kit.db import Database, Tx, open_database
 from kilonova.kit.ops import Operation, Run, Step
 from kilonova.kit.ops import store as operations
 from kilonova.kit.ops.engine import Engine, Pace
@@ -343,6 +344,13 @@ class World:
         await self.until(resting, "a resting server", server_id)
         return await self.look(server_id)
 
+    def _misplaced(self, tx: Tx) -> list[str]:
+        """What a server holds although it is not where that is."""
+        at = {f"server:{s}": host for s, (_, host) in servers.ids(tx).items()}
+        claims = [f"claim of {c} on {h}" for h, c in hosts.claims(tx) if at.get(c) != h]
+        ports = [f"port {p} of {s}" for p, s, _ in self.network.bound_servers(tx) if not at.get(f"server:{s}")]
+        return claims + ports
+
     def hurry(self) -> None:
         """Let every host ask now what it should hold; it would soon by itself."""
         for host in self.hosts:
@@ -356,6 +364,7 @@ class World:
             found[:] = await self.audit.run()
             found.extend(await self.db.read(hosts.debts))
             found.extend(await self.db.read(operations.locks))
+            found.extend(await self.db.read(self._misplaced))
             if found:
                 self.hurry()
             return not found

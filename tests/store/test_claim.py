@@ -117,5 +117,6 @@ async def test_claiming_again_counts_once_and_a_host_out_of_service_takes_nothin
     assert (await database.read(lambda tx: hosts.get(tx, "host0"))).vcpus_used == 2
     await database.write(lambda tx: hosts.set_enabled(tx, "host0", False))
     assert not await database.write(lambda tx: hosts.take_claim(tx, "host0", "server:y", demand))
-    await database.write(lambda tx: (hosts.set_enabled(tx, "host0", True), hosts.set_up(tx, "host0", False)))
+    await database.write(lambda tx: hosts.set_enabled(tx, "host0", True))
+    await database.write(lambda tx: hosts.set_up(tx, "host0", False))
     assert not await database.write(lambda tx: hosts.take_claim(tx, "host0", "server:y", demand))
