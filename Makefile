@@ -53,11 +53,11 @@ $(VENV)/.installed: pyproject.toml
 	$(call debian,$(DEBIAN))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "→ Installing Python parts into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[libvirt]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[libvirt]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(call debian,$(TESTS))
 	@echo "→ Installing what checks and tests need into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[libvirt,dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[libvirt,dev]'
 	@touch $@

@@ -120,7 +120,9 @@ class StateDir:
                 "project_domain_name": "Default",
             }
             name = "kilonova" if user == "admin" else f"kilonova-{user}"
-            clouds[name] = {"auth": auth, "region_name": region, "identity_api_version": "3"}
+            # openstacksdk would otherwise want a floating address for each server; there are none yet.
+            kept = {"region_name": region, "identity_api_version": "3", "floating_ip_source": "None"}
+            clouds[name] = {"auth": auth, **kept}
             write(self.root / ("openrc" if user == "admin" else f"openrc-{user}"), _openrc(auth, region), PRIVATE)
         write(self.root / "clouds.yaml", _yaml(clouds), PRIVATE)
         write(self.root / "endpoint", url + "\n", 0o644)

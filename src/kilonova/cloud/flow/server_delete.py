@@ -78,6 +78,8 @@ class ServerDelete:
             server = store.lock(tx, ALL, run.subject_id)
             self._network.release(tx, server.id)
             store.bury(tx, server)
+            if server.host_id is not None:
+                self._nodes.refresh(tx, server.host_id)
 
         return Done(commit)
 
