@@ -1,4 +1,4 @@
-"""The house numbers of docs/architecture.md, as a check: sizes, layout, banned words. Ends with 1 when one is broken."""
+"""The house numbers of docs/architecture.md, as a check: sizes, layout, banned words. Ends with 1 if one is broken."""
 
 from __future__ import annotations
 
