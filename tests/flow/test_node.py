@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from scenario import GONE, SCENARIOS, Count, Scenario, check, finish
-from world import Host, Tap, World
+from tapped_host import Host
+from world import Tap, World
 
 from kilonova.node.driver.failure import DriverError
 

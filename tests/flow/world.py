@@ -8,13 +8,14 @@ import inspect
 import pkgutil
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from sqlalchemy import update
+from tapped_host import Host
 
 import kilonova.cloud.flow
 from kilonova.cloud.audit.service import Audit
@@ -42,11 +43,7 @@ from kilonova.kit.ops import Operation, Run, Step
 from kilonova.kit.ops import store as operations
 from kilonova.kit.ops.engine import Engine, Pace
 from kilonova.kit.ops.start import Operations
-from kilonova.node.agent import Agent, Drivers, Identity, Rhythm
-from kilonova.node.driver.block.fake import FakeBlock
-from kilonova.node.driver.net.fake import FakeNet, FakeWorld
-from kilonova.node.driver.virt.fake import FakeVirt
-from kilonova.node.journal import Journal
+from kilonova.node.agent import Rhythm
 from kilonova.wire.node import ImageTicket, Nudge
 
 ADMIN = Context("user", "project", frozenset({"admin"}), "req-test", is_admin=True)
@@ -137,81 +134,6 @@ class Worker:
         await world.expire(self.engine.worker_id)
         await asyncio.wait({stopping}, timeout=0.02)
         stopping.cancel()
-
-
-class Tapped:
-    """A driver whose calls can be listened to, and end even when the caller is cancelled, as real ones do."""
-
-    def __init__(self, inner: Any, port: str, host: Host) -> None:
-        self._inner, self._port, self._host = inner, port, host
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._inner, name)
-        if not inspect.iscoroutinefunction(attribute):
-            return attribute
-
-        async def call(*arguments: Any) -> Any:
-            await self._host.tap(f"{self._port}.{name}", "before")
-            result = await attribute(*arguments)
-            await self._host.tap(f"{self._port}.{name}", "after")
-            return result
-
-        async def through(*arguments: Any) -> Any:
-            task = asyncio.ensure_future(call(*arguments))
-            try:
-                return await asyncio.shield(task)
-            except asyncio.CancelledError:
-                await asyncio.wait({task})
-                raise
-
-        return through
-
-
-class FilteredNet(FakeNet):
-    """A simulated network that takes documents as a real one does."""
-
-    filters = True
-
-
-@dataclass
-class Host:
-    """One host: what exists on it outlives its agent."""
-
-    world: World
-    id: str
-    place: Path
-    networks: FakeWorld = field(default_factory=FakeWorld)
-    agent: Agent | None = None
-
-    async def start(self) -> None:
-        self._grave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        drivers = Drivers(
-            Tapped(FakeVirt(state_dir=self.place / "virt"), "virt", self),
-            Tapped(FilteredNet(world=self.networks), "net", self),
-            Tapped(FakeBlock(state_dir=self.place / "block"), "block", self),
-        )
-        journal = Journal(self.place / "journal")
-        identity = Identity(self.id, self.place.name, "boot", new_uuid())
-        chance = random.Random(self.world.seed)
-        self.agent = Agent(
-            identity, drivers, journal, self.world.bus, self.world.clock, chance, rhythm=self.world.rhythm
-        )
-        await self.agent.start()
-
-    async def tap(self, call: str, point: str) -> None:
-        if self.world.tap is not None:
-            await self.world.tap(self, call, point)
-
-    async def die(self) -> None:
-        """To be awaited within a call: the process ends here."""
-        await asyncio.shield(self._grave)
-
-    async def kill(self) -> None:
-        """The agent's process is gone; its journal, its guests and disks stay."""
-        agent, self.agent = self.agent, None
-        if agent is not None:
-            self._grave.cancel()
-            await agent.stop()
 
 
 class World:
