@@ -65,8 +65,11 @@ def check(rows: Rows) -> Iterator[Finding]:
 
 def _check_ledgers(rows: Rows) -> Iterator[Finding]:
     for host_id, consumer in rows.claims:
-        if consumer.removeprefix(SERVER) not in rows.servers:
+        server_id = consumer.removeprefix(SERVER)
+        if server_id not in rows.servers:
             yield Finding("claim", consumer, _name(rows, host_id), "its server does not exist", RELEASE)
+        elif server_id not in rows.busy and rows.servers[server_id][1] != host_id:
+            yield Finding("claim", consumer, _name(rows, host_id), "its server is not on this host", RELEASE)
     for consumer in rows.charges:
         if consumer.removeprefix(SERVER) not in rows.servers:
             yield Finding("quota", consumer, "", "its server does not exist", RELEASE)
