@@ -21,14 +21,16 @@ endef
 
 up: install  ## start the cloud on this machine and boot a first server
 	@$(BIN)/kilonova host prepare
-	@$(BIN)/kilonova up --state $(STATE) --port $(PORT) --detach
-	@$(BIN)/kilonova hello --state $(STATE)
+	@$(BIN)/kilonova up --state "$(STATE)" --port $(PORT) --detach
+	@$(BIN)/kilonova hello --state "$(STATE)"
 
 down:  ## stop the cloud; guests and their disks stay
-	@$(BIN)/kilonova down --state $(STATE)
+	@$(BIN)/kilonova down --state "$(STATE)"
 
 clean:  ## remove every trace of the cloud from this machine
-	@if [ -x $(BIN)/kilonova ]; then $(BIN)/kilonova clean --yes --state $(STATE); fi
+	@if [ -x $(BIN)/kilonova ]; then $(BIN)/kilonova clean --yes --state "$(STATE)"; \
+	elif [ -e "$(STATE)/cloud-uuid" ]; then echo "Cleaning needs kilonova itself: run 'make install' first"; exit 1; \
+	else echo "There is no cloud in $(STATE)"; fi
 
 test: install-test  ## every test, real guests included
 	@$(BIN)/kilonova host prepare

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Ratio = Annotated[float, msgspec.Meta(gt=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,21 +26,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     zone: str = "nova"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy_dir: str = ""
-    token_minutes: int = 60
-    history_days: int = 90
+    token_minutes: Count = 60
+    history_days: Count = 90
     driver: Literal["libvirt", "fake"] = "libvirt"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     node_dir: str = ""
-    cpu_ratio: float = 4.0
-    memory_ratio: float = 1.0
-    disk_ratio: float = 1.0
-    low_disk_gb: float = 1.0
-    parallel_boots: int = 2
+    cpu_ratio: Ratio = 4.0
+    memory_ratio: Ratio = 1.0
+    disk_ratio: Ratio = 1.0
+    low_disk_gb: Amount = 1.0
+    parallel_boots: Count = 2
     public_cidr: str = ""
     private_cidr: str = "10.0.0.0/24"
     guest_image: str = ""
-    max_image_gb: int = 1024
-    fake_hosts: int = 1
-    fake_vcpus: int = 64
-    fake_memory_mb: int = 256 * 1024
-    fake_boot_seconds: float = 0.0
+    max_image_gb: Count = 1024
+    fake_hosts: Count = 1
+    fake_vcpus: Count = 64
+    fake_memory_mb: Count = 256 * 1024
+    fake_boot_seconds: Amount = 0.0

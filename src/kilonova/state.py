@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from kilonova.core.errors import Conflict
 
 PRIVATE: Final = 0o600
 USERS: Final = ("admin", "demo")
+OWN: Final = (
+    "clouds.yaml", "endpoint", "guest", "hosts", "images", "keys", "kilonova.db", "kilonova.db-shm", "kilonova.db-wal",
+    "kilonova.log", "kilonova.pid", "lock", "node", "node-dir", "openrc", "openrc-demo", "public-cidr", "secrets",
+    "ssh", "cloud-uuid",
+)  # fmt: skip
+"""Everything that kilonova itself puts into the directory; `cloud-uuid` last, so that a clean cut short can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,19 @@ class StateDir:
         """Where the cloud on this directory listens, if it ever did."""
         file = self.root / "endpoint"
         return file.read_text().strip() if file.exists() else None
+
+    def remove(self) -> list[str]:
+        """Remove what is kilonova's, and the directory when nothing else is in it; answers what was left."""
+        for name in OWN:
+            path = self.root / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        left = sorted(path.name for path in self.root.iterdir())
+        if not left:
+            self.root.rmdir()
+        return left
 
     def running(self) -> int | None:
         """The process that serves from this directory or is about to, None when nothing does."""

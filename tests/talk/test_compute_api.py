@@ -242,6 +242,19 @@ async def test_many_at_once_and_once_for_each_key(still: Site) -> None:
     assert len(await names(still.bob)) == 1
 
 
+async def test_a_repeated_create_answers_although_the_world_has_moved_on(still: Site) -> None:
+    """What the first one referred to may be gone by then."""
+    await still.ann.post("/os-keypairs", json={"keypair": {"name": "mine", "type": "ssh", "public_key": KEY}})
+    body = still.body(name="once-more", key_name="mine")
+    keyed = {"idempotency-key": "moved"}
+    first = await still.ann.post("/servers", json=body, headers=keyed)
+    assert (await still.ann.delete("/os-keypairs/mine")).is_success
+    again = await still.ann.post("/servers", json=body, headers=keyed)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert len(await names(still.ann, "?name=once-more")) == 1
+
+
 async def test_metadata(still: Site) -> None:
     server_id = await still.make(metadata={"a": "1"})
     path = f"/servers/{server_id}/metadata"

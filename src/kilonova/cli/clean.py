@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 
 import click
@@ -30,8 +29,10 @@ def command(state: Path, yes: bool) -> None:
     stop(directory)
     for line in _clean_host(cloud_id, directory):
         click.echo(f"removed {line}")
-    shutil.rmtree(directory.root)
-    click.echo(f"removed {directory.root}")
+    if left := directory.remove():
+        click.echo(f"left in {directory.root}, not made by kilonova: {', '.join(left[:10])}")
+    else:
+        click.echo(f"removed {directory.root}")
 
 
 def _clean_host(cloud_id: str, state: StateDir) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def _console(client: Client, server_id: str) -> str:
 
 
 def _show(client: Client, server: dict[str, Any], ready: str) -> None:
-    root = client.state.root
+    root = shlex.quote(str(client.state.root))
     addresses = ", ".join(a["addr"] for nics in server["addresses"].values() for a in nics)
     tail = "\n".join(f"  | {line}" for line in _console(client, server["id"]).rstrip().splitlines()[-6:])
     click.echo(f"\nServer    {server['name']} ({server['id']})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -91,8 +92,9 @@ def _log_file(state: Path) -> TextIO:
 
 
 def _tell_ready(state: StateDir, url: str) -> None:
+    root = shlex.quote(str(state.root))
     click.echo(f"kilonova is ready at {url}")
-    click.echo(f"  source {state.root}/openrc        (or: export OS_CLIENT_CONFIG_FILE={state.root}/clouds.yaml)")
+    click.echo(f"  source {root}/openrc        (or: export OS_CLIENT_CONFIG_FILE={root}/clouds.yaml)")
 
 
 def _detach(state: Path) -> None:

@@ -99,7 +99,7 @@ def _install_programs(sysroot: Path, target: Path) -> None:
         shutil.copy(sysroot / source, target / place)
         # The unpacked loader lists what the program needs, out of the unpacked libraries: the host's play no part.
         listed = run([real_loader.absolute(), "--library-path", search, "--list", sysroot / source])
-        for library in re.findall(r"=> (/\S+)", listed):
+        for library in re.findall(r"=> (/.+) \(0x[0-9a-f]+\)$", listed, re.MULTILINE):
             if not Path(library).is_relative_to(sysroot.absolute()):
                 raise GuestImageError(f"{source} needs {Path(library).name}, which no package of the guest brings")
             shutil.copy(library, libraries / Path(library).name)

@@ -32,6 +32,15 @@ def parse_prefix(text: str, version: int | None = None) -> Prefix:
     return prefix
 
 
+def check_usable(prefix: Prefix) -> None:
+    """Raises Invalid for prefixes that no host may have addresses of: loopback, multicast, reserved."""
+    reserved = prefix.version == 4 and int(prefix.network_address) >= int(IPv4Address("224.0.0.0"))
+    if prefix.is_loopback or prefix.is_multicast or prefix.is_unspecified or reserved:
+        raise Invalid(
+            f"Invalid input for operation: '{prefix}' is loopback, multicast or reserved: no subnet of hosts."
+        )
+
+
 def parse_address(text: str) -> Address:
     """One address. Raises Invalid."""
     try:

@@ -12,6 +12,7 @@ from kilonova.cloud.network.address import (
     Prefix,
     check_gateway,
     check_pools,
+    check_usable,
     default_gateway,
     default_pools,
     holds,
@@ -143,6 +144,7 @@ class SubnetService:
 def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet) -> Subnet:
     """Check, charge and store a subnet of `network`, whose lock the caller holds."""
     prefix = parse_prefix(new.cidr, new.ip_version)
+    check_usable(prefix)
     _check_modes(new, prefix)
     gateway = default_gateway(prefix) if new.gateway_ip == "" else _gateway(prefix, new.gateway_ip)
     pools = default_pools(prefix, gateway) if new.pools is None else check_pools(prefix, new.pools, gateway)

@@ -175,6 +175,14 @@ RebootKind = Literal["SOFT", "HARD"]
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """What makes a request the same as an earlier one: the caller's key, and a hash of what it asked, as it asked."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewServer:
     """What a caller asks for, checked and resolved by the edge and the services below it. `nics` is opaque here."""
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
-
-import msgspec
 
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
-from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Server
+from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Repeat, Server
 from kilonova.cloud.server.placement import Placement, request_for
 from kilonova.core.context import Context, Scope
 from kilonova.core.decision import Decision
@@ -35,24 +31,25 @@ class ServerService:
         self._placement = placement
         self._new_id = new_id
 
-    async def create(self, context: Context, new: NewServer, idempotency_key: str | None = None) -> list[Server]:
+    async def recall(self, context: Context, repeat: Repeat) -> list[Server] | None:
+        """What this very request made before, None when it is new. Raises Conflict when the key was another's."""
+        return await self._db.read(lambda tx: _recall(tx, context, repeat))
+
+    async def create(self, context: Context, new: NewServer, repeat: Repeat | None = None) -> list[Server]:
         """Accept `min_count` to `max_count` servers, as many as the quota allows: one transaction, N operations.
 
         With a key that was used before for the same request, answers what that one made. Raises QuotaExceeded when
         fewer than `min_count` fit, Conflict when the key belongs to a different request.
         """
-        fingerprint = _fingerprint(new)
 
         def work(tx: Tx) -> list[Server]:
             project = context.project_id or ""
-            if idempotency_key is not None:
-                before = store.recall(tx, project, idempotency_key, fingerprint)
-                if before is not None:
-                    return [_find(tx, context.scope, i) for i in before]
+            if repeat is not None and (before := _recall(tx, context, repeat)) is not None:
+                return before
             count = self._affordable(tx, context, new)
             made = self._drafts(tx, context, new, count)
-            if idempotency_key is not None:
-                store.remember(tx, project, idempotency_key, fingerprint, [s.id for s in made])
+            if repeat is not None:
+                store.remember(tx, project, repeat.key, repeat.fingerprint, [s.id for s in made])
             quota.charge_each(tx, project, [f"server:{s.id}" for s in made], charges(new.flavor))
             store.add_all(tx, made)
             for server in made:
@@ -237,10 +234,9 @@ def _create_frame(new: NewServer) -> dict[str, Any]:
     return {"nics": new.nics, "host": new.host, "exclude": []}
 
 
-def _fingerprint(new: NewServer) -> str:
-    """What makes two requests the same; a generated password does not."""
-    plain = replace(new, admin_password="")
-    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+def _recall(tx: Tx, context: Context, repeat: Repeat) -> list[Server] | None:
+    ids = store.recall(tx, context.project_id or "", repeat.key, repeat.fingerprint)
+    return None if ids is None else [_find(tx, context.scope, i) for i in ids]
 
 
 def _find(tx: Tx, scope: Scope, server_id: str) -> Server:

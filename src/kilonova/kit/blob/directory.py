@@ -141,7 +141,11 @@ class DirectoryBlobs:
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize - size < self._keep_free:
-            raise NoCapacity("The storage for objects is full", detail=f"{self._root}: {disk.f_bavail} blocks free")
+            free, keep = disk.f_bavail * disk.f_frsize // 2**20, self._keep_free // 2**20
+            raise NoCapacity(
+                f"The storage for objects is full: {free} MiB are free, {keep} MiB shall stay free (low_disk_gb)",
+                detail=str(self._root),
+            )
 
     def _prepare(self) -> None:
         self._incoming.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,8 @@ class SqliteDatabase:
         if self._closed:
             raise Unavailable("The database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # Whoever asked may be gone (superseded, cancelled) when it fails: then nobody wants to know.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._jobs.put(_Job(work, future))
         return await asyncio.shield(future)
 

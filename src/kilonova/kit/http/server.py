@@ -139,6 +139,6 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
         listener.listen(backlog)
     except OSError as error:
         listener.close()
-        raise Unavailable(f"Cannot listen on {host}:{port}: {error.strerror}") from error
+        raise Unavailable(f"Cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
     listener.setblocking(False)
     return listener

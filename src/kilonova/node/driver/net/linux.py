@@ -94,8 +94,13 @@ class LinuxNet:
         """See the port."""
         async with self._lock:
             self._applied.pop(f"network {check_id(network_id)}", None)
-            await self._run(lambda: self._plant.remove(network_id, self._bridges.get(network_id)))
+            await self._run(lambda: self._remove_network(network_id))
             self._bridges.pop(network_id, None)
+
+    def _remove_network(self, network_id: str) -> None:
+        """Also one that was never whole: the kernel knows its bridge, whatever was noted here."""
+        bridge = self._bridges.get(network_id) or self._plant.bridges().get(network_id)
+        self._plant.remove(network_id, bridge)
 
     async def apply_router(self, doc: RouterDoc) -> None:
         """See the port."""

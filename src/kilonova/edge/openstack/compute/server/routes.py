@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kilonova.cloud.server.model import Server
+import msgspec
+
+from kilonova.cloud.server.model import Repeat, Server
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.errors import Conflict, Invalid, NotBuilt, NotFound
 from kilonova.core.ids import is_uuid
@@ -74,11 +77,13 @@ class ServerRoutes:
 
     async def create(self, request: Request) -> Response:
         """API reference "Create Server"; `Idempotency-Key` makes a repetition answer what the first one made."""
-        key = _idempotency_key(request)
+        repeat = _repeat(request)
         if not request.context.project_id:
             raise Invalid("A server belongs to a project; the token is not scoped to one")
-        new = await self._creation.resolve(request)
-        made = await self._servers.create(request.context, new, key)
+        made = await self._servers.recall(request.context, repeat) if repeat else None
+        if made is None:
+            new = await self._creation.resolve(request)
+            made = await self._servers.create(request.context, new, repeat)
         first, links = made[0], Links.of(request)
         headers = [("location", f"{links.root}/servers/{first.id}")]
         if is_true(request.json["server"].get("return_reservation_id", False)):
@@ -187,10 +192,12 @@ async def delete(servers: ServerService, request: Request) -> None:
         raise refusal(failure, "delete", identifier) from failure
 
 
-def _idempotency_key(request: Request) -> str | None:
+def _repeat(request: Request) -> Repeat | None:
+    """The Idempotency-Key, bound to the body as sent: what it refers to may have changed since the first time."""
     key = request.header("idempotency-key")
     if key is None:
         return None
     if not 0 < len(key) <= _MOST_KEY or not key.isascii() or not key.isprintable():
         raise Invalid(f"Idempotency-Key must have 1 to {_MOST_KEY} printable characters")
-    return key
+    asked = msgspec.json.encode((request.version, request.json), order="deterministic")
+    return Repeat(key, hashlib.sha256(asked).hexdigest())
