@@ -20,6 +20,7 @@ from kilonova.node.driver.net.linux import LinuxNet
 from kilonova.node.driver.net.port import NetDriver
 from kilonova.wire.network import (
     AddressSetDoc,
+    SubnetDoc,
 )
 
 pytest_plugins = ["net_world"]
@@ -202,6 +203,20 @@ async def test_a_stray_is_named_and_an_external_subnet_in_use_is_refused(linux: 
     with pytest.raises(DriverError, match="in use"):
         await linux.apply_network(public())
     assert (await linux.world()).networks == {first.network_id}
+
+
+@real
+async def test_a_network_that_cannot_be_whole_goes_like_any_other(linux: LinuxNet) -> None:
+    impossible = SubnetDoc(
+        subnet_id=new_id(), ip_version=4, cidr="127.0.0.0/24", gateway="127.0.0.1", dhcp_address="127.0.0.2"
+    )
+    doc = private(subnets=(impossible,))
+    with pytest.raises(DriverError):
+        await linux.apply_network(doc)
+    await linux.remove_network(doc.network_id)
+    world = await linux.world()
+    assert (world.networks, world.strays) == (frozenset(), ())
+    assert not [name for name in os.listdir("/sys/class/net") if CLOUD in name]
 
 
 @real
