@@ -12,7 +12,7 @@ from kilonova.cloud.audit.world import check_host
 from kilonova.core.errors import Failure
 from kilonova.kit.clock import Clock
 from kilonova.kit.db import Database, Tx
-from kilonova.wire.node import Version, World
+from kilonova.wire.node import World
 
 Bound = Callable[[Tx], Iterable[tuple[str, str]]]
 
@@ -24,9 +24,9 @@ class Asking(Protocol):
 
 
 class Documents(Protocol):
-    """Who knows what a host should hold of the networks."""
+    """Who knows which networks, routers and ports there are."""
 
-    def versions(self, tx: Tx, host_id: str) -> list[Version]: ...
+    def existing(self, tx: Tx) -> Mapping[str, Collection[str]]: ...
 
 
 class Audit:
@@ -54,18 +54,17 @@ class Audit:
     async def look(self) -> list[Finding]:
         """Everything that does not agree at this moment."""
 
-        def work(tx: Tx) -> tuple[Rows, dict[str, Mapping[str, Collection[str]]]]:
-            rows = collect(tx, self._bound_ports(tx))
-            return rows, {h: _by_kind(self._networks.versions(tx, h)) for h in rows.hosts}
+        def work(tx: Tx) -> tuple[Rows, Mapping[str, Collection[str]]]:
+            return collect(tx, self._bound_ports(tx)), self._networks.existing(tx)
 
         # Worlds first: what is made meanwhile is then in the rows, and what is removed is seen at the second look.
         host_ids = [h.id for h in (await self._db.read(lambda tx: collect(tx, ()))).hosts.values() if h.up]
         worlds = await asyncio.gather(*(self._world(h) for h in host_ids))
-        rows, documents = await self._db.read(work)
+        rows, existing = await self._db.read(work)
         found = list(check(rows))
         for host_id, world in zip(host_ids, worlds, strict=True):
             if isinstance(world, World):
-                found += check_host(rows, world, documents.get(host_id, {}))
+                found += check_host(rows, world, existing)
             else:
                 found.append(Finding("host", host_id, rows.hosts[host_id].name, world, "Look at its node's log."))
         for debt in rows.debts:
@@ -78,10 +77,3 @@ class Audit:
             return await self._nodes.world(host_id)
         except Failure as failure:
             return failure.message
-
-
-def _by_kind(versions: Iterable[Version]) -> Mapping[str, Collection[str]]:
-    kinds: dict[str, set[str]] = {}
-    for version in versions:
-        kinds.setdefault(version.kind, set()).add(version.id)
-    return kinds

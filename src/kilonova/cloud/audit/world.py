@@ -11,8 +11,9 @@ from kilonova.wire.node import World
 LOOK = "Nothing was touched: look at it, then remove it by hand."
 
 
-def check_host(rows: Rows, world: World, documents: Mapping[str, Collection[str]]) -> Iterator[Finding]:
-    """Every disagreement between a host and the rows. `documents` are the ids of each kind that the host should hold.
+def check_host(rows: Rows, world: World, existing: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+    """Every disagreement between a host and the rows. `existing` are the networks, routers and ports that have a row;
+    one that a host does not need any more is no orphan, it goes with the host's next digest.
 
     Servers that are being changed are left out: what they have is their operation's business.
     """
@@ -36,7 +37,7 @@ def check_host(rows: Rows, world: World, documents: Mapping[str, Collection[str]
             yield Finding("debt", server_id, host.name, "a deleted server's guest is still there", "It goes soon.")
     for kind, present in (("network", world.networks), ("router", world.routers), ("port", world.ports)):
         for identifier in present:
-            if identifier not in documents.get(kind, ()):
+            if identifier not in existing.get(kind, ()):
                 yield Finding(kind, identifier, host.name, f"a {kind} that no row accounts for", LOOK)
     for stray in world.strays:
         yield Finding("stray", stray, host.name, "a thing of this cloud that belongs to nothing", LOOK)

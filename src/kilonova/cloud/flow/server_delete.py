@@ -78,8 +78,6 @@ class ServerDelete:
             server = store.lock(tx, ALL, run.subject_id)
             self._network.release(tx, server.id)
             store.bury(tx, server)
-            if server.host_id is not None:
-                self._nodes.refresh(tx, server.host_id)
 
         return Done(commit)
 

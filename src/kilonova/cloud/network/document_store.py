@@ -68,6 +68,12 @@ def versions(tx: Tx, host_id: str) -> list[Version]:
     ]
 
 
+def existing(tx: Tx) -> dict[str, set[str]]:
+    """Every network, router and port there is, by kind, for the audit."""
+    tables = {"network": network, "router": router, "port": port}
+    return {kind: {r.id for r in tx.execute(select(table.c.id))} for kind, table in tables.items()}
+
+
 def documents(tx: Tx, host_id: str, wanted: Sequence[Version]) -> Docs:
     """Those of the wanted documents that this host should hold, as they are now."""
     ids: dict[str, list[str]] = {}

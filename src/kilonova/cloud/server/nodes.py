@@ -23,11 +23,6 @@ class Nodes:
         data = msgspec.msgpack.encode(Nudge(guests=(spec,)))
         tx.after_commit(lambda: self._bus.wake(f"node.{host_id}", data))
 
-    def refresh(self, tx: Tx, host_id: str) -> None:
-        """Once this transaction is durable, have a host ask what it should hold: it may need less now."""
-        data = msgspec.msgpack.encode(Nudge())
-        tx.after_commit(lambda: self._bus.wake(f"node.{host_id}", data))
-
     async def console(self, host_id: str, server_id: str, limit: int) -> str:
         """The end of a guest's console, at most `limit` bytes. Raises Unavailable when the node does not answer."""
         return (await self._ask(host_id, Ask(question="console", server_id=server_id, limit=limit))).text
