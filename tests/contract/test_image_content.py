@@ -96,3 +96,9 @@ def test_hostile_bytes_get_a_verdict_and_nothing_worse(head: bytes, tail: bytes,
     assert isinstance(told, int | str)
     if head and claim in ("raw", "ami", "iso"):
         assert isinstance(told, str)
+
+
+@pytest.mark.parametrize("kept", [512, 4096, 1 << 16, 3 << 16])
+def test_a_qcow2_cut_off_before_its_tables_is_refused(kept: int) -> None:
+    told = verdict("qcow2", made("qcow2")[:kept], [100, 7])
+    assert told == "Image content is incomplete: its tables lie beyond its end"

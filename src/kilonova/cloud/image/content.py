@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import struct
 from typing import Any, Final
 
 from kilonova.core.errors import Failure
 
 MAX_VIRTUAL_BYTES: Final = 1 << 50
+HEAD: Final = 72
 _ACCEPTED: Final = {
     "raw": frozenset({"raw", "gpt"}),
     "gpt": frozenset({"gpt"}),
@@ -52,8 +54,8 @@ class ContentCheck:
     def feed(self, chunk: bytes) -> None:
         """Look at the next chunk. Raises Unfit as soon as it is plain that the claim is wrong."""
         self._size += len(chunk)
-        if len(self._head) < 32:
-            self._head += chunk[:32]
+        if len(self._head) < HEAD:
+            self._head = (self._head + chunk[:HEAD])[:HEAD]
             self._refuse_magic()
         for name, inspector in list(self._inspectors.items()):
             try:
@@ -79,6 +81,7 @@ class ContentCheck:
             reasons = getattr(error, "failures", {})
             told = ", ".join(str(reason) for reason in reasons.values()) or "it is malformed"
             raise Unfit(f"Image fails the safety check of {self._claim}: {told}", detail=repr(error)) from error
+        self._refuse_torso()
         if virtual > MAX_VIRTUAL_BYTES:
             raise Unfit(f"Image claims a virtual size of {virtual} bytes, more than {MAX_VIRTUAL_BYTES}")
         return virtual if self._claim != "gpt" else self._size
@@ -88,6 +91,14 @@ class ContentCheck:
         for magic, name in _MAGIC:
             if self._head.startswith(magic) and name != self._claim:
                 raise self._mismatch(name)
+
+    def _refuse_torso(self) -> None:
+        """A qcow2 whose tables lie beyond its end was cut off on its way (QEMU's docs/interop/qcow2, header)."""
+        if self._claim != "qcow2" or len(self._head) < HEAD:
+            return
+        entries, table, counts = struct.unpack(">IQQ", self._head[36:56])
+        if table + entries * 8 > self._size or counts >= self._size:
+            raise Unfit("Image content is incomplete: its tables lie beyond its end")
 
     def _mismatch(self, found: str) -> Unfit:
         claim = f"disk_format {self._claim}" if self._is_disk else "its container_format"
