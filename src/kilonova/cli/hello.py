@@ -31,13 +31,15 @@ def command(state: Path, name: str) -> None:
     client = Client(state.resolve())
     report = Report()
     server = _find(client, name)
+    stale: str | None = None
     if server is None:
         report.show(Event(kind="step", text=f"Booting the server {name}"))
         server = _create(client, name)
     elif server["status"] == "SHUTOFF":
         report.show(Event(kind="step", text=f"Starting the server {name}"))
+        stale = _ready_line(client, server["id"])
         client.post(f"/compute/v2.1/servers/{server['id']}/action", {"os-start": None})
-    server, ready = _wait(client, server["id"], report)
+    server, ready = _wait(client, server["id"], report, stale)
     _show(client, server, ready)
 
 
@@ -79,15 +81,18 @@ def _key(client: Client) -> str:
     return "kilonova"
 
 
-def _wait(client: Client, server_id: str, report: Report) -> tuple[dict[str, Any], str]:
-    """Until the guest says READY. Raises Failure with the fault when the server fails, Expired when time is up."""
+def _wait(client: Client, server_id: str, report: Report, stale: str | None) -> tuple[dict[str, Any], str]:
+    """Until the guest says READY, other than `stale` (of an earlier boot).
+
+    Raises Failure with the fault when the server fails, Expired when time is up.
+    """
     began = time.monotonic()
     while time.monotonic() - began < PATIENCE:
         server = client.get(f"/compute/v2.1/servers/{server_id}")["server"]
         if server["status"] == "ERROR":
             raise Failure(f"The server failed: {server.get('fault', {}).get('message', 'no reason given')}")
         if server["status"] == "ACTIVE":
-            if line := _ready_line(client, server_id):
+            if (line := _ready_line(client, server_id)) and line != stale:
                 report.show(Event(kind="progress", text="The guest is ready", fraction=1.0))
                 report.show(Event(kind="done", text=""))
                 return server, line
