@@ -31,6 +31,11 @@ def place() -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+def test_a_cloud_that_says_ready_has_all_its_hosts(place: Path) -> None:
+    hosts = Daemon(place, ("--driver", "fake", "--fake-hosts", "60")).up().get("/kilonova/v1/status")["hosts"]
+    assert [host["up"] for host in hosts] == [True] * 60
+
+
 def daemon(place: Path, boot_seconds: float) -> Daemon:
     environ = {**ENVIRONMENT, "KILONOVA_FAKE_BOOT_SECONDS": str(boot_seconds)}
     return Daemon(place, ("--driver", "fake", "--fake-hosts", str(HOSTS)), environ)

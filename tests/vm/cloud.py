@@ -34,6 +34,8 @@ class RealCloud:
         self.state = state
         self._tell = tell
         self.api = self.daemon.up()
+        # Ready means that servers can be placed, also where libvirtd itself has only just come up.
+        assert [host["up"] for host in self.api.get("/kilonova/v1/status")["hosts"]] == [True]
         self.cloud_id = self.daemon.cloud_id
         self.naming = Naming(self.cloud_id)
         self.disks = state / "node" / "block" / "disks"
@@ -141,9 +143,12 @@ PLACES = ("/run/libvirt", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt"
 
 
 def leftovers(cloud_id: str, state: Path) -> list[str]:
-    """Everything on this machine that bears the cloud's id."""
-    found = [name for name in domains() if cloud_id in name]
-    found += [f"namespace {line}" for line in run("ip", "netns", "list").splitlines() if cloud_id in line]
+    """Everything on this machine that bears the cloud's id.
+
+    Domains show by libvirt's own files (running ones in /run, defined ones in /etc): libvirtd may have gone with the
+    last cloud that needed it.
+    """
+    found = [f"namespace {line}" for line in run("ip", "netns", "list").splitlines() if cloud_id in line]
     found += [line for line in run("ip", "-o", "link").splitlines() if re.search(rf" k[a-z]{cloud_id}", line)]
     found += [f"nft {line}" for line in run("nft", "list", "tables").splitlines() if cloud_id in line]
     found += [

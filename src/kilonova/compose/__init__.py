@@ -28,6 +28,7 @@ from kilonova.state import StateDir
 log = Logger(__name__)
 MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 GUEST: Final = "kilonova-guest"
+HOSTS_SECONDS: Final = 30.0
 Tell = Callable[..., None]
 
 
@@ -65,6 +66,7 @@ class Cloud:
         image = await self._guest_image()
         await self._start_agents()
         await self._register(admin, image)
+        await self._hosts_heard()
         control.complete = True
 
     async def stop(self) -> None:
@@ -95,6 +97,16 @@ class Cloud:
             except DriverError as error:
                 raise Unavailable(error.message, detail=error.detail) from error
             self._agents.append(agent)
+
+    async def _hosts_heard(self) -> None:
+        """A cloud is ready when its own hosts are: the first server must not find none. `/ready` tells of a host that
+        is still away after that."""
+        try:
+            async with asyncio.timeout(HOSTS_SECONDS):
+                for agent in self._agents:
+                    await agent.until_heard()
+        except TimeoutError:
+            self._tell("step", "Some hosts have not answered yet")
 
     async def _guest_image(self) -> Path:
         """The file of the first image: the one given, the one built before, else a new one (a few bytes on `fake`)."""

@@ -114,6 +114,7 @@ class Agent:
         self._slots = asyncio.Semaphore(parallel)
         self._post_bell = asyncio.Event()
         self._digest_bell = asyncio.Event()
+        self._heard = asyncio.Event()
         self._addresses: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stops: list[Callable[[], None]] = []
@@ -139,6 +140,10 @@ class Agent:
             )
         ]
 
+    async def until_heard(self) -> None:
+        """Return once the control plane has answered this node's hello: from then on servers can be placed here."""
+        await self._heard.wait()
+
     async def stop(self) -> None:
         """Let go of everything; guests and their networks go on."""
         for stop in self._stops:
@@ -156,6 +161,7 @@ class Agent:
         """Say hello until heard, then keep in touch."""
         while not await self._attempt(self._greet):
             await self._clock.sleep(self._rhythm.retry)
+        self._heard.set()
         beat = asyncio.create_task(self._beat(), name=f"heartbeat-{self.identity.name}")
         try:
             while True:

@@ -12,6 +12,7 @@ import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kilonova.kit.log import Logger
@@ -72,6 +73,14 @@ class EventThread:
             self._libvirt.virEventRunDefaultImpl()
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One connection with its own end: what a call on an earlier one finds out says nothing about this one."""
+
+    connection: Any
+    lost: asyncio.Event
+
+
 class LibvirtConnection:
     """`prepare(connection)` runs in a pool thread after each (re)connect: it registers callbacks."""
 
@@ -81,8 +90,7 @@ class LibvirtConnection:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="libvirt")
         self._libvirt: Any = None
         self._events: EventThread | None = None
-        self._connection: Any = None
-        self._lost = asyncio.Event()
+        self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -106,9 +114,9 @@ class LibvirtConnection:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
-        connection, self._connection = self._connection, None
+        link, self._link = self._link, None
         events, self._events = self._events, None
-        await asyncio.to_thread(self._let_go, connection, events)
+        await asyncio.to_thread(self._let_go, link, events)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def call(self, work: Callable[[Any], T], deadline: float = _CALL_DEADLINE) -> T:
@@ -117,12 +125,12 @@ class LibvirtConnection:
         libvirt's calls cannot be stopped half way: who cancels one goes on when it has ended, so that the next call
         for the same guest does not meet it.
         """
-        connection = self._connection
-        if connection is None:
+        link = self._link
+        if link is None:
             raise DriverError("unavailable", "The hypervisor's daemon is not there.", retryable=True)
-        return await self._run(lambda: work(connection), deadline)
+        return await self._run(lambda: work(link.connection), deadline, link.lost)
 
-    async def _run(self, work: Callable[[], T], deadline: float) -> T:
+    async def _run(self, work: Callable[[], T], deadline: float, lost: asyncio.Event) -> T:
         running = self._pool.submit(work)
         waiting = asyncio.wrap_future(running)
         waiting.add_done_callback(_look_at)
@@ -137,14 +145,13 @@ class LibvirtConnection:
             raise DriverError("unavailable", "The hypervisor did not answer in time.", retryable=True) from error
         except self._libvirt.libvirtError as error:
             if is_disconnect(self._libvirt, error):
-                self._lost.set()
+                lost.set()
             raise explain(self._libvirt, error) from error
 
     async def _connect(self) -> None:
-        self._lost.clear()
-        abandoned = threading.Event()
+        lost, abandoned = asyncio.Event(), threading.Event()
         try:
-            self._connection = await self._run(lambda: self._dial(abandoned), _OPEN_DEADLINE)
+            self._link = _Link(await self._run(lambda: self._dial(abandoned, lost), _OPEN_DEADLINE, lost), lost)
         except DriverError as error:
             raise DriverError(
                 "unavailable",
@@ -155,11 +162,11 @@ class LibvirtConnection:
         finally:
             abandoned.set()
 
-    def _dial(self, abandoned: threading.Event) -> Any:
+    def _dial(self, abandoned: threading.Event, lost: asyncio.Event) -> Any:
         connection = self._libvirt.open(self._uri)
         try:
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_MISSES)
-            connection.registerCloseCallback(self._on_close, None)
+            connection.registerCloseCallback(self._on_close, lost)
             self._prepare(connection)
             # Nobody waits any more: a connection that comes too late must not deliver events a second time.
             if abandoned.is_set():
@@ -169,19 +176,19 @@ class LibvirtConnection:
             raise
         return connection
 
-    def _on_close(self, connection: Any, reason: int, opaque: Any) -> None:
+    def _on_close(self, connection: Any, reason: int, lost: asyncio.Event) -> None:
         # Called in the event thread, possibly while the asyncio loop is being closed.
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._lost.set)
+            self._loop.call_soon_threadsafe(lost.set)
 
     async def _keep(self) -> None:
-        while True:
-            await self._lost.wait()
-            connection, self._connection = self._connection, None
+        while (link := self._link) is not None:
+            await link.lost.wait()
+            self._link = None
             log.warning("the hypervisor's daemon went away", uri=self._uri)
-            await asyncio.to_thread(self._let_go, connection, None)
+            await asyncio.to_thread(self._let_go, link, None)
             attempt = 0
-            while self._connection is None:
+            while self._link is None:
                 try:
                     await self._connect()
                 except DriverError:
@@ -189,11 +196,11 @@ class LibvirtConnection:
                     attempt += 1
             log.info("the hypervisor's daemon is back", uri=self._uri)
 
-    def _let_go(self, connection: Any, events: EventThread | None) -> None:
-        if connection is not None:
+    def _let_go(self, link: _Link | None, events: EventThread | None) -> None:
+        if link is not None:
             try:
-                connection.unregisterCloseCallback()
-                connection.close()
+                link.connection.unregisterCloseCallback()
+                link.connection.close()
             except self._libvirt.libvirtError as error:
                 log.debug("closing a dead connection", reason=str(error))
         if events is not None:
