@@ -17,7 +17,7 @@ define debian
 	fi
 endef
 
-.PHONY: up down clean test check bench install install-test host
+.PHONY: up down clean test check bench conformance install install-test host
 
 up: install  ## start the cloud on this machine and boot a first server
 	@$(BIN)/kilonova host prepare
@@ -46,6 +46,10 @@ check: install-test  ## layout, types, style, imports, house numbers
 bench: install  ## measure the figures of SPECIFICATION.md and print them
 	@$(BIN)/kilonova host prepare
 	@$(BIN)/python -m tests.bench
+
+conformance: install-test  ## suites that others wrote, against a running cloud; counts go to docs/evidence
+	@$(BIN)/kilonova host prepare
+	@$(BIN)/python -m tests.conformance $(AREAS)
 
 install: $(VENV)/.installed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request on whose behalf the current task works; tasks inherit it from the one that started them."""
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Logger:
@@ -38,8 +39,11 @@ class Logger:
         self._write(logging.ERROR, event, facts, exc_info=True)
 
     def _write(self, level: int, event: str, facts: dict[str, Any], *, exc_info: bool = False) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, extra={"facts": facts}, exc_info=exc_info)
+        logger = self._logger
+        if logger.isEnabledFor(level):
+            # Not `logger.log`: it walks the stack for file and line, which no line of ours shows.
+            caught = sys.exc_info() if exc_info else None
+            logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), caught, extra={"facts": facts}))
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,7 +51,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
@@ -57,13 +61,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "facts", {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return _encode(_plain(line)).decode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+        return _encode(line).decode()
 
 
 def set_up(level: str = "info", stream: TextIO | None = None) -> None:

@@ -41,17 +41,15 @@ def page_path(request: Request) -> str:
 
 def moment(at: int) -> str:
     """µs since the epoch as `2026-01-31T12:00:00Z`."""
-    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at // 1_000_000, UTC).isoformat()[:19] + "Z"
 
 
 def exact(at: int | None) -> str | None:
     """µs since the epoch as `2026-01-31T12:00:00.000000`; None for a time that has not come."""
     if not at:
         return None
-    return datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000).strftime(_EXACT)
-
-
-_EXACT = "%Y-%m-%dT%H:%M:%S.%f"
+    whole = datetime.fromtimestamp(at // 1_000_000, UTC)
+    return whole.replace(microsecond=at % 1_000_000, tzinfo=None).isoformat(timespec="microseconds")
 
 
 def parse_moment(text: str) -> int | None:
