@@ -1,4 +1,4 @@
-"""The house numbers of docs/architecture.md, as a check: sizes, layout, words, evidence. Ends with 1 if any is broken."""
+"""The house numbers of docs/architecture.md, as a check: sizes, layout, words, evidence. Ends with 1 on a breach."""
 
 from __future__ import annotations
 
