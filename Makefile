@@ -17,7 +17,7 @@ define debian
 	fi
 endef
 
-.PHONY: up down clean test check bench conformance install install-test host
+.PHONY: up down clean test check bench conformance coverage install install-test host
 
 up: install  ## start the cloud on this machine and boot a first server
 	@$(BIN)/kilonova host prepare
@@ -50,6 +50,12 @@ bench: install  ## measure the figures of SPECIFICATION.md and print them
 conformance: install-test  ## suites that others wrote, against a running cloud; counts go to docs/evidence
 	@$(BIN)/kilonova host prepare
 	@$(BIN)/python -m tests.conformance $(AREAS)
+
+coverage: install-test  ## docs/coverage.md anew, from the traffic of the tests of the APIs and the clients
+	@rm -rf .traffic
+	@KILONOVA_TRAFFIC="$(CURDIR)/.traffic" $(BIN)/python -m pytest -q tests/talk tests/client
+	@$(BIN)/python tests/traffic.py tests .traffic
+	@$(BIN)/python tests/coverage_table.py
 
 install: $(VENV)/.installed
 

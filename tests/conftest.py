@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import create_engine
 
 import kilonova.cloud
+import traffic
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import Database, metadata, open_database
 
@@ -171,6 +172,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Write a line into the log's summary: guests booted, seeds drawn, figures seen."""
     return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_configure() -> None:
+    traffic.listen()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

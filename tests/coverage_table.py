@@ -6,14 +6,15 @@ import asyncio
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import traffic
 from kilonova.compose.control import Control
 from kilonova.compose.edge import build_services
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
-from kilonova.kit.http import Route, Service
+from kilonova.kit.http import PUBLIC, Route, Service
 from kilonova.kit.http.route import refuse_unbuilt
 from kilonova.kit.http.version import text
 from kilonova.settings import Settings
@@ -29,13 +30,17 @@ TITLES = {
     "kilonova": "kilonova's own",
     "web": "The listener",
 }
+LACKS = {"s": "a success", "r": "a refusal", "c": "the change read back"}
 HEAD = """# Coverage
 
-Made from the routes by `python tests/coverage_table.py`; a test holds this file against them.
+Made by `make coverage` from the routes and from what the suites asked and were answered
+([evidence/traffic.json](evidence/traffic.json)); a test holds this file against both.
 
-*Built* operations do what the API reference says, at the microversions named. *Not built* paths answer 501 to every
-method that is not listed as built, never a false success. What Nova does not have at a microversion answers 404
-there, as Nova does. A request without a valid token is answered 401 first.
+*Built* operations do what the API reference says, at the microversions named: in the recorded traffic of the suites a
+success, a refusal (where an operation can refuse) and, for what changes something, the changed state read back were
+seen. *Served* ones lack one of these in the record. *Not built* paths answer 501 to every method that is not listed,
+never a false success. What a service does not have at a microversion answers 404 there, as OpenStack does. A request
+without a valid token is answered 401 first.
 
 Not built at all: Volume, Placement, EC2 and S3, a dashboard, hypervisors other than QEMU/KVM, clouds of several
 machines.
@@ -69,15 +74,18 @@ async def serve() -> list[Service]:
 def render(services: Iterable[Service]) -> str:
     """The whole document."""
     shown = list(services)
-    summary = [HEAD, "| service | at | built | not built |", "|---|---|---|---|"]
+    seen = traffic.stored()
+    summary = [HEAD, "| service | at | built | served | not built |", "|---|---|---|---|---|"]
+    sections: list[str] = []
     for service in shown:
-        built, missing = _parts(service)
-        summary.append(f"| {TITLES[service.name]} | `{service.prefix or '/'}` | {len(built)} | {len(missing)} |")
-    return "\n".join([*summary, "", *(line for service in shown for line in _section(service))]).rstrip() + "\n"
+        parts = _parts(service, seen.get(service.name, {}))
+        counts = " | ".join(str(len(part)) for part in parts)
+        summary.append(f"| {TITLES[service.name]} | `{service.prefix or '/'}` | {counts} |")
+        sections += _section(service, *parts)
+    return "\n".join([*summary, "", *sections]).rstrip() + "\n"
 
 
-def _section(service: Service) -> Iterator[str]:
-    built, missing = _parts(service)
+def _section(service: Service, built: list[str], served: list[str], missing: list[str]) -> Iterator[str]:
     yield f"## {TITLES[service.name]}\n"
     if service.versioning:
         yield f"Microversions {text(service.versioning.minimum)} to {text(service.versioning.maximum)}.\n"
@@ -86,23 +94,39 @@ def _section(service: Service) -> Iterator[str]:
     yield "Built:\n"
     yield from (f"- `{line}`" for line in built)
     yield ""
+    if served:
+        yield "Served, not yet seen whole:\n"
+        yield from served
+        yield ""
     if missing:
         yield "Not built:\n"
         yield from _wrapped(missing)
         yield ""
 
 
-def _parts(service: Service) -> tuple[list[str], list[str]]:
+def _parts(service: Service, seen: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
+    """What is built, what is served but not seen whole (with what lacks), what is not built."""
     built: dict[str, None] = {}
+    served: dict[str, str] = {}
     missing: dict[str, None] = {}
     for route in service.routes:
         if "/v2.1/{project_id" in route.path or route.handler.__name__ == "_refuse_absent":
             continue
         if route.handler is refuse_unbuilt:
             missing[_missing(route)] = None
+        elif lacks := _lacks(route, seen):
+            served[_built(route)] = f"- `{_built(route)}`: {lacks}"
         else:
             built[_built(route)] = None
-    return sorted(built, key=_order), sorted(missing)
+    return sorted(built, key=_order), [served[line] for line in sorted(served, key=_order)], sorted(missing)
+
+
+def _lacks(route: Route, seen: Mapping[str, str]) -> str:
+    """What the recorded traffic of a route does not show."""
+    reads, public = route.method in ("GET", "HEAD"), route.policy == PUBLIC
+    wanted = "s" if reads and public else "sr" if reads or public else "src"
+    letters = seen.get(traffic.operation(route.method, route.path, route.action), "")
+    return ", ".join(LACKS[letter] for letter in wanted if letter not in letters)
 
 
 def _built(route: Route) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import traffic
 from kilonova.cli.client import Client
 from kilonova.core.errors import Failure, NotFound
 from kilonova.state import StateDir
@@ -115,6 +116,8 @@ class Daemon:
 
     def run(self, command: str, *arguments: str, check: bool = True, timeout: float = 180.0) -> str:
         """What a command of kilonova says on this cloud."""
+        if command == "clean":
+            traffic.keep(StateDir(self.state).log_file)
         argv = [str(KILONOVA), command, "--state", str(self.state), *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, env=self._environ, check=False)
         if check and done.returncode != 0:

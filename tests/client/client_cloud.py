@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+import traffic
+
 BIN = Path(sys.executable).parent
 PATIENCE = 120.0
 DIGEST = 30.0  # hosts ask every 10 s what they should have
@@ -137,5 +139,6 @@ class Cloud:
         if (shell := getattr(self, "_shell", None)) is not None:
             shell.stdin.close()
             shell.wait(10)
+        traffic.keep(self.state / "kilonova.log")
         self.own("clean", "--yes")
         shutil.rmtree(self.path)

@@ -150,6 +150,10 @@ class App:
             "bytes": sent,
             "ms": round(seconds * 1000, 3),
         }
+        if service is not None and route is not None:
+            facts["service"], facts["route"] = service.name, route.path
+            if route.action:
+                facts["action"] = route.action
         if client := request.scope.get("client"):
             facts["client"] = client[0]
         if caller is not None:
