@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
@@ -174,8 +174,35 @@ def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return request.config.stash.setdefault(TOLD, []).append
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     traffic.listen()
+    config.pluginmanager.register(Collector())
+
+
+class Collector:
+    """Where tests are spread over processes (`-n 2`): who runs what, and what each process was told."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        told = getattr(node, "workeroutput", {}).get("told", [])
+        node.config.stash.setdefault(TOLD, []).extend(told)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["told"] = session.config.stash.get(TOLD, [])
+
+
+def _group(item: pytest.Item) -> str:
+    """What must run in one process, in its order: all that works on this machine's networks and hypervisor, all that
+    shares the clients' cloud, and otherwise each file."""
+    networks = item.path.parent.name == "contract" and item.path.stem.startswith("test_net")
+    if networks or any(mark.name == "vm" for mark in item.iter_markers()):
+        return "machine"
+    return "client" if "client" in item.path.parts else str(item.path)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
