@@ -23,7 +23,7 @@ class Outcome:
 
 
 def write(suite: str, about: str, outcomes: list[Outcome]) -> None:
-    """`SUITE.md` for people, `SUITE.json` with the counts."""
+    """`SUITE.md` for people, `SUITE.counts.json` with the counts."""
     counts = Counter(one.status for one in outcomes)
     facts = {
         "suite": suite,
@@ -34,7 +34,7 @@ def write(suite: str, about: str, outcomes: list[Outcome]) -> None:
         "skipped": counts["skip"],
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{suite}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (FOLDER / f"{suite}.counts.json").write_text(json.dumps(facts, indent=1) + "\n")
     (FOLDER / f"{suite}.md").write_text(_page(suite, about, facts, outcomes))
 
 
@@ -62,7 +62,7 @@ def _page(suite: str, about: str, facts: dict[str, object], outcomes: list[Outco
 def dropped() -> list[str]:
     """Suites of which fewer tests pass, or more fail, than in the last commit."""
     found = []
-    for file in sorted(FOLDER.glob("*.json")):
+    for file in sorted(FOLDER.glob("*.counts.json")):
         name = f"docs/evidence/{file.name}"
         before = subprocess.run(["git", "show", f"HEAD:{name}"], capture_output=True, text=True, check=False)
         if before.returncode != 0:
