@@ -17,7 +17,7 @@ define debian
 	fi
 endef
 
-.PHONY: up down clean test check bench conformance coverage install install-test host
+.PHONY: up down clean test check bench conformance coverage guides install install-test host
 
 up: install  ## start the cloud on this machine and boot a first server
 	@$(BIN)/kilonova host prepare
@@ -56,6 +56,9 @@ coverage: install-test  ## docs/coverage.md anew, from the traffic of the tests 
 	@KILONOVA_TRAFFIC="$(CURDIR)/.traffic" $(BIN)/python -m pytest -q tests/talk tests/client
 	@$(BIN)/python tests/traffic.py tests .traffic
 	@$(BIN)/python tests/coverage_table.py
+
+guides: install-test  ## run the transcripts of docs/guide and write what is printed today
+	@PYTHONPATH=tests $(BIN)/python tests/client/transcript.py docs/guide/*.md
 
 install: $(VENV)/.installed
 

@@ -66,8 +66,9 @@ class Cloud:
         """Our own command line on this cloud."""
         return kilonova(f"{command} --state {self.state} {words}", code, self._environ)
 
-    def tell(self, words: str, user: str = "admin", code: int = 0, given: str | Path = "/dev/null") -> str:
-        """A command of openstackclient: what it prints, or where it shall fail (`code`), what it complains of."""
+    def tell(self, words: str, user: str = "admin", code: int | None = 0, given: str | Path = "/dev/null") -> str:
+        """A command of openstackclient: what it prints, or where it shall fail (`code`; None: may), what it complains
+        of."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         out, errors = self.path / "client-out", self.path / "client-errors"
@@ -77,9 +78,9 @@ class Cloud:
         self._shell.stdin.flush()
         ended = int(self._shell.stdout.readline())
         said = errors.read_text()
-        assert ended == code, f"openstack {words} ended with {ended}\n{out.read_text()}{said}"
+        assert code in (None, ended), f"openstack {words} ended with {ended}\n{out.read_text()}{said}"
         assert "Traceback" not in said, said
-        return said if code else out.read_text()
+        return said if ended else out.read_text()
 
     def show(self, words: str, user: str = "admin") -> Any:
         """As `tell`, the answer as a document."""
