@@ -38,7 +38,8 @@ from kilonova.core.errors import NotFound, Unauthenticated
 from kilonova.core.ids import new_uuid
 from kilonova.edge.openstack.compute.policy import RULES
 from kilonova.edge.openstack.compute.routes import ComputeServices, build_compute
-from kilonova.edge.openstack.policy import Enforcer
+from kilonova.edge.openstack.policy import Enforcer, Rule
+from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
@@ -68,7 +69,8 @@ class NameGate:
     """A gate whose tokens are the callers' names."""
 
     def __init__(self) -> None:
-        self._enforcer = Enforcer(RULES)
+        own = [Rule(name, check) for name, check in WATCH_RULES.items()]
+        self._enforcer = Enforcer([*RULES, *own])
 
     async def authenticate(self, request: Request) -> Context:
         name = request.header("x-auth-token")

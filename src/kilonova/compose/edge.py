@@ -19,6 +19,7 @@ from kilonova.edge.openstack.image.routes import build_image_service
 from kilonova.edge.openstack.network.policy import RULES as NETWORK_RULES
 from kilonova.edge.openstack.network.routes import build_network_service
 from kilonova.edge.openstack.policy import Enforcer, Rule
+from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
@@ -67,9 +68,10 @@ def _compute(control: Control) -> Service:
 
 
 def _watch(control: Control) -> Service:
+    gate = _gate(control, "kilonova", [Rule(name, check) for name, check in WATCH_RULES.items()])
     return build_watch(
         control.servers, control.flavors, control.hosts, control.census, control.audit,
-        Gate(control.authenticator, Enforcer(())), __version__, observe=control.metrics.observe_request,
+        gate, __version__, observe=control.metrics.observe_request,
     )  # fmt: skip
 
 

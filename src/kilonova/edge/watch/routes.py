@@ -15,8 +15,9 @@ from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Failure, Forbidden, NotFound
 from kilonova.core.ids import is_uuid
-from kilonova.edge.watch import view
-from kilonova.kit.http import AUTHENTICATED, Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
+from kilonova.edge.watch import policy, view
+from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
+from kilonova.kit.http.request import own
 
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 _EXPLAIN: Final = {
@@ -28,7 +29,7 @@ _EXPLAIN: Final = {
 
 
 class WatchRoutes:
-    """Handlers. Whoever has the role admin is an operator here."""
+    """Handlers. What names hosts or other projects is shown to whom policy lets see it."""
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class WatchRoutes:
         census: Census,
         audit: Audit,
         version: str,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._servers = servers
         self._flavors = flavors
         self._hosts = hosts
@@ -48,10 +51,10 @@ class WatchRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/servers/{server_id}/story", self.tell, AUTHENTICATED),
-            Route("POST", "/v1/explain", self.explain, AUTHENTICATED, schema=_EXPLAIN),
-            Route("GET", "/v1/status", self.show_status, AUTHENTICATED),
-            Route("POST", "/v1/doctor", self.examine, AUTHENTICATED),
+            Route("GET", "/v1/servers/{server_id}/story", self.tell, policy.TELL),
+            Route("POST", "/v1/explain", self.explain, policy.EXPLAIN, schema=_EXPLAIN),
+            Route("GET", "/v1/status", self.show_status, policy.STATUS),
+            Route("POST", "/v1/doctor", self.examine, policy.DOCTOR),
         ]
 
     async def tell(self, request: Request) -> dict[str, Any]:
@@ -59,29 +62,27 @@ class WatchRoutes:
         context, server_id = request.context, request.params["server_id"]
         if not is_uuid(server_id):
             raise NotFound(f"Instance {server_id[:64]} could not be found.")
-        tales = await self._servers.story(ALL if context.is_admin else context.scope, server_id)
-        return view.story(server_id, tales, operator=context.is_admin)
+        operator = self._gate.permits(context, policy.TELL_ALL, own(context))
+        tales = await self._servers.story(ALL if operator else context.scope, server_id)
+        return view.story(server_id, tales, operator=operator)
 
     async def explain(self, request: Request) -> dict[str, Any]:
         """Where a server of this flavor (id or name) would go now. Raises NotFound; Forbidden to name a host."""
         context, asked = request.context, request.json
-        if asked.get("host") and not context.is_admin:
-            raise Forbidden("Only administrators can ask about a host.")
+        operator = self._gate.permits(context, policy.EXPLAIN_HOST, own(context))
+        if asked.get("host") and not operator:
+            raise Forbidden("Only administrators can ask about a host.", rule=policy.EXPLAIN_HOST)
         flavor = await self._flavor(context, asked["flavor"])
         found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"))
-        names = await self._hosts.states() if context.is_admin else {}
-        return view.decision(found, names, operator=context.is_admin)
+        names = await self._hosts.states() if operator else {}
+        return view.decision(found, names, operator=operator)
 
     async def show_status(self, request: Request) -> dict[str, Any]:
-        """The cloud in numbers, to operators."""
-        if not request.context.is_admin:
-            raise Forbidden("Only administrators can see the state of the cloud.")
+        """The cloud in numbers."""
         return view.status(await self._census.take(), self._version)
 
     async def examine(self, request: Request) -> dict[str, Any]:
-        """Everything that should not be there, asked of rows and nodes, to operators."""
-        if not request.context.is_admin:
-            raise Forbidden("Only administrators can have the cloud examined.")
+        """Everything that should not be there, asked of rows and nodes."""
         return view.findings(await self._audit.run())
 
     async def _flavor(self, context: Context, asked: str) -> Flavor:
@@ -107,7 +108,7 @@ def build_watch(
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, audit, version).routes()
+    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate).routes()
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

@@ -1,0 +1,25 @@
+"""The rules of kilonova's own API, by name, in oslo.policy's language; an operator's `kilonova.yaml` overrides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+TELL: Final = "kilonova:servers:story"
+TELL_ALL: Final = "kilonova:servers:story:all_projects"
+EXPLAIN: Final = "kilonova:explain"
+EXPLAIN_HOST: Final = "kilonova:explain:hosts"
+STATUS: Final = "kilonova:status"
+DOCTOR: Final = "kilonova:doctor"
+
+_OPERATOR: Final = "role:admin"
+_ANYONE: Final = ""
+
+RULES: Final[Mapping[str, str]] = {
+    TELL: _ANYONE,  # a project sees its own servers only
+    TELL_ALL: _OPERATOR,
+    EXPLAIN: _ANYONE,
+    EXPLAIN_HOST: _OPERATOR,
+    STATUS: _OPERATOR,
+    DOCTOR: _OPERATOR,
+}
