@@ -13,6 +13,7 @@ import httpx
 
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
+from kilonova.cloud.metadef.service import MetadefService
 from kilonova.core.context import Context
 from kilonova.core.errors import Unauthenticated
 from kilonova.edge.openstack.image.policy import RULES
@@ -59,7 +60,7 @@ class Site:
         self.blobs = DirectoryBlobs(root, keep_free=0)
         images = ImageService(db, self.blobs)
         self.uploads = ImageUpload(db, self.blobs, SystemClock(), max_bytes=16 * MIB)
-        self.app = App([build_image_service(images, self.uploads, Tokens())])
+        self.app = App([build_image_service(images, self.uploads, MetadefService(db), Tokens())])
         self.ann, self.bob, self.admin, self.eve = (self.client(name) for name in ("ann", "bob", "admin", "eve"))
 
     def client(self, token: str) -> httpx.AsyncClient:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from kilonova.compose.control import Control
 from kilonova.compose.edge import build_services
+from kilonova.edge.openstack.image.metadef_schema import documents
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import metadata, open_database
 from kilonova.kit.http import AUTHENTICATED, PUBLIC, App, Request, Route, Service, VersionedSchemas
@@ -113,7 +114,10 @@ class Product:
         image = (await self.http.post("/image/v2/images", headers=headers, json=new)).json()
         stream = {**headers, "content-type": "application/octet-stream"}
         await self.http.put(f"/image/v2/images/{image['id']}/file", headers=stream, content=b"some bytes")
-        self.ids = await self._own(image["id"])
+        self.ids = {**await self._own(image["id"]), "namespaces": "changed"}
+        held = {"objects": [{"name": NOWHERE}], "tags": [{"name": NOWHERE}]}
+        catalog = {"namespace": "changed", **held, "properties": {NOWHERE: {"title": "t", "type": "string"}}}
+        await self.http.post("/image/v2/metadefs/namespaces", headers=headers, json=catalog)
         schema_body.KNOWN.update(
             {
                 "security_group_id": [groups[0]["id"], "nowhere"],
@@ -125,6 +129,7 @@ class Product:
                 "flavorRef": [flavors[0]["id"], "none"],
                 "project_id": [self.project_id],
                 "tenant_id": [self.project_id],
+                "namespace": ["changed", "another"],
                 "cidr": ["10.7.0.0/24", "10.0.0.0/24", "fd00::/64", "bad"],
             }
         )
@@ -170,6 +175,7 @@ def _name(service: Service, route: Route) -> str:
 
 
 DESCRIBING = {f"image GET /v2/{what}" for what in ("schemas/image", "schemas/images", "info/import", "info/stores")}
+DESCRIBING |= {f"image GET /v2/schemas/metadefs/{what}" for what in documents()}
 DESCRIBING |= {"network GET /v2.0/extensions", "network GET /v2.0/extensions/{alias}"}
 """What a service says of itself, to whoever has a token."""
 FLAVORS = ("flavors", "flavors/detail", "flavors/{flavor_id}")

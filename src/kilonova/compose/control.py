@@ -28,6 +28,7 @@ from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.sweep import ImageSweep
 from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.keypair.service import KeypairService
+from kilonova.cloud.metadef.service import MetadefService
 from kilonova.cloud.network import document_store
 from kilonova.cloud.network.address import mac_source
 from kilonova.cloud.network.allocation import Allocation
@@ -97,6 +98,7 @@ class Control:
         limit = self.settings.max_image_gb * GIB
         self.uploads = ImageUpload(self.db, self.blobs, self.clock, max_bytes=limit)
         self.image_sweep = ImageSweep(self.db, self.blobs)
+        self.metadefs = MetadefService(self.db)
         self.flavors = FlavorService(self.db)
         self.keypairs = KeypairService(self.db)
         self.hosts = HostService(self.db)
@@ -145,6 +147,7 @@ class Control:
         founded = await found(self.db, self.passwords, passwords[0], passwords[1])
         admin = _administrator(founded)
         await self.flavors.bootstrap()
+        await self.metadefs.bootstrap()
         layout = Layout(self.settings.public_cidr or free_public_cidr(self.state), self.settings.private_cidr)
         await bootstrap(self.ground, admin, layout)
         if founded.is_new:

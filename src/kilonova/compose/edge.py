@@ -45,7 +45,9 @@ def build_services(control: Control) -> Sequence[Service]:
         control.authenticator, control.login, control.directory, _enforcer(control, "identity", IDENTITY_RULES),
         ENDPOINTS, region=control.settings.region, observe=observe,
     )  # fmt: skip
-    image = build_image_service(control.images, control.uploads, _gate(control, "image", IMAGE_RULES), observe=observe)
+    image = build_image_service(
+        control.images, control.uploads, control.metadefs, _gate(control, "image", IMAGE_RULES), observe=observe
+    )
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
     return [identity, image, network, _compute(control), _watch(control), _web(control)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kilonova.edge.openstack.image.metadef_policy import METADEF_RULES
 from kilonova.edge.openstack.policy import Rule
 
 _READ: Final = "role:admin or role:manager or role:member or role:reader or role:service"
@@ -21,5 +22,6 @@ RULES: Final = (
     Rule("publicize_image", "role:admin"),
     Rule("deactivate", "role:admin"),
     Rule("reactivate", "role:admin"),
+    *METADEF_RULES,
 )
 """That an image is the caller's own is checked by the service, which knows its owner."""

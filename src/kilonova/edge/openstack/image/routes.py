@@ -10,10 +10,12 @@ from kilonova.cloud.image.content import Unfit
 from kilonova.cloud.image.model import NewImage
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
+from kilonova.cloud.metadef.service import MetadefService
 from kilonova.core.errors import Failure, Forbidden, Invalid, Lost, NoCapacity, NotFound, TooLarge
 from kilonova.edge.openstack.auth import FORMATS, Gate, build_service
 from kilonova.edge.openstack.fault import image_fault
 from kilonova.edge.openstack.image import ask, schema, view
+from kilonova.edge.openstack.image.metadef import MetadefEdge
 from kilonova.kit.blob import Reader
 from kilonova.kit.http import AUTHENTICATED, PUBLIC, HttpFailure, Request, Response, Route, Service, UnsupportedMedia
 from kilonova.kit.http.route import unbuilt
@@ -64,7 +66,6 @@ class ImageEdge:
             *unbuilt(f"{one}/members", f"{one}/members/{{member_id}}", f"{one}/stage", f"{one}/import"),
             *unbuilt(f"{one}/locations", f"{one}/tasks", "/v2/tasks", "/v2/tasks/{task_id}", "/v2/schemas/{name}"),
             *unbuilt("/v2/info/{name:path}", "/v2/stores/{rest:path}", "/v2/cache", "/v2/cache/{image_id}"),
-            *unbuilt("/v2/metadefs/{rest:path}"),
         ]
 
     async def choose_version(self, request: Request) -> Response:
@@ -175,12 +176,14 @@ class ImageEdge:
 def build_image_service(
     images: ImageService,
     uploads: ImageUpload,
+    metadefs: MetadefService,
     gate: Gate,
     prefix: str = "/image",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The Image API, to be served at `prefix`."""
-    return build_service("image", prefix, ImageEdge(images, uploads).routes(), gate, fault, observe=observe)
+    routes = [*ImageEdge(images, uploads).routes(), *MetadefEdge(metadefs).routes()]
+    return build_service("image", prefix, routes, gate, fault, observe=observe)
 
 
 def fault(failure: Failure, request: Request) -> Response:
