@@ -60,8 +60,8 @@ def read_entries(body: Mapping[str, Any]) -> Entries:
 
 
 def read_entry(body: Mapping[str, Any]) -> Entry:
-    """An object, property, tag or association."""
-    return Entry(body["name"], {key: value for key, value in body.items() if key != "name"})
+    """An object, property, tag or association, without what is read-only."""
+    return Entry(body["name"], {key: body[key] for key in body if key != "name" and key not in READ_ONLY})
 
 
 def read_filter(request: Request) -> Filter:

@@ -84,10 +84,11 @@ def _list_of(properties: JsonSchema, **more: Any) -> dict[str, Any]:
 
 NAMESPACE: Final[dict[str, Any]] = {
     **_BASICS,
-    "resource_type_associations": _list_of(ASSOCIATION),
+    # What is shown of these may come back as it was, with what is read-only.
+    "resource_type_associations": _list_of({**ASSOCIATION, **_TIMES}),
     "properties": _PROPERTIES,
-    "objects": _list_of(OBJECT),
-    "tags": _list_of(TAG),
+    "objects": _list_of({**OBJECT, **_TIMES, **_LINKS}),
+    "tags": _list_of({**TAG, **_TIMES}),
 }
 READ_ONLY: Final = frozenset((*_TIMES, *_LINKS))
 
@@ -162,10 +163,11 @@ def _collection(name: str, items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refer(value: Any, itself: JsonSchema | None = None) -> Any:
-    """The same schema with the named parts, `itself` excepted, replaced by references."""
+    """The same schema with the named parts, `itself` excepted, replaced by references, and open to members that later
+    versions may show: clients check answers by it."""
     for part, schema in _REFERRED:
         if value is schema and value is not itself:
             return {"$ref": f"#/definitions/{part}"}
     if isinstance(value, Mapping):
-        return {key: _refer(inner) for key, inner in value.items()}
+        return {key: _refer(inner) for key, inner in value.items() if (key, inner) != ("additionalProperties", False)}
     return [_refer(inner) for inner in value] if isinstance(value, list) else value
