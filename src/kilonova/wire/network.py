@@ -19,8 +19,9 @@ class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
 class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
     """One security group rule (allow only). `protocol` is tcp, udp, icmp, icmpv6 or a number as text; None is any.
 
-    For tcp and udp `port_min`/`port_max` are ports, for ICMP type and code. At most one of `remote_prefix` and
-    `remote_group` is set; the latter names an AddressSetDoc.
+    For tcp and udp `port_min`/`port_max` are ports, for ICMP type and code. At most one of `remote_prefix`,
+    `remote_group` and `remote_addresses` is set; each of the last two names an AddressSetDoc, of a security group's
+    members or of an address group (whose addresses may be prefixes). What is not `stateful` lets no answers through.
     """
 
     direction: Direction
@@ -30,6 +31,8 @@ class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
     port_max: int | None = None
     remote_prefix: str | None = None
     remote_group: str | None = None
+    remote_addresses: str | None = None
+    stateful: bool = True
 
 
 class AddressPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,14 @@ class AddressPair(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     mac: str
+
+
+class DhcpOption(msgspec.Struct, frozen=True, kw_only=True):
+    """A DHCP option that one port gets, by its name (`tftp-server`) or number, as dnsmasq knows it."""
+
+    name: str
+    value: str
+    ip_version: Literal[4, 6] = 4
 
 
 class PortDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +64,7 @@ class PortDoc(msgspec.Struct, frozen=True, kw_only=True):
     port_security: bool = True
     rules: tuple[RuleDoc, ...] = ()
     allowed_pairs: tuple[AddressPair, ...] = ()
+    dhcp_options: tuple[DhcpOption, ...] = ()
 
 
 class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +116,18 @@ class FloatingIpDoc(msgspec.Struct, frozen=True, kw_only=True):
     fixed: str
 
 
+class PortForwardingDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports of an external address that lead to as many ports of a fixed one, or all to one. `protocol`: tcp or udp."""
+
+    protocol: str
+    floating: str
+    floating_port_min: int
+    floating_port_max: int
+    fixed: str
+    fixed_port_min: int
+    fixed_port_max: int
+
+
 class RouterDoc(msgspec.Struct, frozen=True, kw_only=True):
     """A router. `external` is its leg in the external network; `next_hops` that network's gateways."""
 
@@ -117,10 +141,12 @@ class RouterDoc(msgspec.Struct, frozen=True, kw_only=True):
     snat: bool = True
     floating_ips: tuple[FloatingIpDoc, ...] = ()
     routes: tuple[HostRoute, ...] = ()
+    port_forwardings: tuple[PortForwardingDoc, ...] = ()
 
 
 class AddressSetDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """The addresses that a security group's members have now, for rules whose remote is that group."""
+    """What rules mean by a remote group: the addresses that a security group's members have now, or the prefixes of an
+    address group; `group_id` is that group's id."""
 
     group_id: str
     version: int
