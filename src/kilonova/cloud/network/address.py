@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 from itertools import pairwise
 from typing import Final
 
-from kilonova.cloud.network.model import Pool
+from kilonova.cloud.network.model import AllowedPair, Pool
 from kilonova.core.errors import Conflict, Invalid
 
 Prefix = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
+MOST_PAIRS: Final = 10
 _MAC: Final = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
 
 
@@ -155,3 +164,52 @@ def eui64(prefix: Prefix, mac: str) -> str:
     raw = bytes.fromhex(mac.replace(":", ""))
     interface = bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
     return str(IPv6Address(int(prefix.network_address) | int.from_bytes(interface, "big")))
+
+
+def disjoint(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The same addresses without overlap, as packet filters need their sets."""
+    four = collapse_addresses(IPv4Network(a) for a in addresses if ":" not in a)
+    six = collapse_addresses(IPv6Network(a) for a in addresses if ":" in a)
+    return (*(str(p) for p in four), *(str(p) for p in six))
+
+
+def first_free(prefixes: Sequence[Prefix], taken: Sequence[Prefix], length: int) -> Prefix | None:
+    """The lowest prefix of this length within `prefixes` that overlaps nothing taken."""
+    for prefix in sorted(prefixes, key=lambda p: int(p.network_address)):
+        if prefix.prefixlen > length:
+            continue
+        size = 1 << (prefix.max_prefixlen - length)
+        start, end = int(prefix.network_address), int(prefix.broadcast_address)
+        for other in sorted((t for t in taken if t.overlaps(prefix)), key=lambda p: int(p.network_address)):
+            if start + size <= int(other.network_address):
+                break
+            start = max(start, -(-(int(other.broadcast_address) + 1) // size) * size)
+        if start + size - 1 <= end:
+            return type(prefix)((start, length))
+    return None
+
+
+def check_pairs(pairs: Sequence[tuple[str, str | None]], mac: str) -> tuple[AllowedPair, ...]:
+    """Allowed pairs of a port that has `mac`, which is meant where none is given. Raises Invalid."""
+    if len(pairs) > MOST_PAIRS:
+        raise Invalid(
+            f"The number of allowed address pair exceeds the maximum {MOST_PAIRS}.",
+            why="allowed_address_pair_exhausted",
+        )
+    checked: list[AllowedPair] = []
+    for text, other in pairs:
+        try:
+            prefix = ip_network(text, strict=False)
+        except ValueError:
+            raise Invalid(f"'{text[:64]}' is not a valid IP address or prefix", why="invalid_input") from None
+        if prefix.prefixlen == 0:
+            raise Invalid("An allowed address pair cannot be every address there is.", why="invalid_input")
+        address = str(prefix.network_address) if "/" not in text else str(prefix)
+        pair = AllowedPair(address, mac if other is None else parse_mac(other))
+        if pair in checked:
+            raise Invalid(
+                f"Request contains duplicate address pair: mac_address {pair.mac} ip_address {address}.",
+                why="duplicate_address_pair_in_request",
+            )
+        checked.append(pair)
+    return tuple(checked)

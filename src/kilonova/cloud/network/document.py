@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal, cast
 
-from kilonova.cloud.network.model import OWNER_GATEWAY, FixedIp, Network, Port, Route, Router, Rule, Subnet
+from kilonova.cloud.network.model import (
+    OWNER_GATEWAY,
+    FixedIp,
+    FloatingIp,
+    Forwarding,
+    Network,
+    Port,
+    Route,
+    Router,
+    Rule,
+    Subnet,
+)
 from kilonova.cloud.network.protocol import on_wire
 from kilonova.wire import network as wire
 
@@ -27,8 +38,11 @@ def network_doc(row: Network, subnets: Sequence[Subnet], dhcp: Iterable[FixedIp]
     )
 
 
-def router_doc(row: Router, legs: Sequence[Port], subnets: Mapping[str, Subnet]) -> wire.RouterDoc:
-    """`legs`: the router's ports, its gateway's among them; `subnets`: those that they have addresses in."""
+def router_doc(
+    row: Router, legs: Sequence[Port], subnets: Mapping[str, Subnet], floating: Sequence[FloatingIp] = ()
+) -> wire.RouterDoc:
+    """`legs`: the router's ports, its gateway's among them; `subnets`: those that they have addresses in; `floating`:
+    the floating IPs that lead through it."""
     inside = [p for p in legs if p.device_owner != OWNER_GATEWAY]
     outside = next((p for p in legs if p.device_owner == OWNER_GATEWAY), None)
     hops = [subnets[f.subnet_id].gateway_ip for f in outside.fixed_ips] if outside else []
@@ -41,7 +55,11 @@ def router_doc(row: Router, legs: Sequence[Port], subnets: Mapping[str, Subnet])
         external=_interface(outside, subnets) if outside else None,
         next_hops=tuple(h for h in hops if h is not None),
         snat=row.gateway.snat if row.gateway else True,
+        floating_ips=tuple(
+            wire.FloatingIpDoc(floating=f.address, fixed=f.fixed_address) for f in floating if f.fixed_address
+        ),
         routes=_routes(row.routes),
+        port_forwardings=tuple(_forwarding(f, one) for f in floating for one in f.forwardings),
     )
 
 
@@ -58,6 +76,10 @@ def port_doc(row: Port, version: int, rules: Iterable[Rule]) -> wire.PortDoc:
         admin_up=row.admin_up,
         port_security=row.port_security,
         rules=tuple(rule_doc(r) for r in rules) if row.port_security else (),
+        allowed_pairs=tuple(wire.AddressPair(address=p.address, mac=p.mac) for p in row.allowed_pairs),
+        dhcp_options=tuple(
+            wire.DhcpOption(name=o.name, value=o.value, ip_version=6 if o.version == 6 else 4) for o in row.dhcp_options
+        ),
     )
 
 
@@ -71,6 +93,20 @@ def rule_doc(row: Rule) -> wire.RuleDoc:
         port_max=row.port_max,
         remote_prefix=row.remote_prefix,
         remote_group=row.remote_group,
+        remote_addresses=row.remote_addresses,
+        stateful=row.stateful,
+    )
+
+
+def _forwarding(floating: FloatingIp, row: Forwarding) -> wire.PortForwardingDoc:
+    return wire.PortForwardingDoc(
+        protocol=row.protocol,
+        floating=floating.address,
+        floating_port_min=row.external_min,
+        floating_port_max=row.external_max,
+        fixed=row.address,
+        fixed_port_min=row.internal_min,
+        fixed_port_max=row.internal_max,
     )
 
 

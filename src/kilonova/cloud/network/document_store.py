@@ -3,7 +3,8 @@ network's DHCP and routers itself.
 
 Versions rise whenever the content changes, without ever writing a row per port for a change of something they share:
 - network, router: the row's revision, which everything that is part of the document raises in its own transaction;
-- address set: the group's `members_version`, raised whenever a member's addresses change;
+- address set: the group's `members_version`, raised whenever a member's addresses change, or an address group's
+  revision;
 - port: its revision plus the revisions of its groups. A new rule raises its group's revision, and thereby every
   member's version. A port that leaves a group adds what that group contributed to its own revision (`port.regroup`).
 """
@@ -15,7 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 
-from kilonova.cloud.network import port_store, router_store, subnet_store
+from kilonova.cloud.network import floating_store, port_store, router_store, subnet_store
+from kilonova.cloud.network.address import disjoint
+from kilonova.cloud.network.address_group_store import address_group
 from kilonova.cloud.network.address_store import address
 from kilonova.cloud.network.document import network_doc, port_doc, router_doc
 from kilonova.cloud.network.group_store import group, rule, rules_of
@@ -55,8 +58,11 @@ _NUMBERS: Final = select(port.c.id, _port_version().label("version")).where(
 
 def versions(tx: Tx, host_id: str) -> list[Version]:
     """Everything that a host should hold: its ports, their networks, those networks' routers with the other networks
-    that these join, and the address sets that its ports' rules refer to. Four statements, however many there are."""
+    that these join, and the address sets that its ports' rules refer to. Five statements, however many there are."""
     sets = select(group.c.id, group.c.members_version.label("version")).where(group.c.id.in_(_sets(host_id)))
+    lists = select(address_group.c.id, address_group.c.revision.label("version")).where(
+        address_group.c.id.in_(_lists(host_id))
+    )
     networks = select(network.c.id, network.c.revision.label("version")).where(network.c.id.in_(_networks(host_id)))
     routers = select(router.c.id, router.c.revision.label("version")).where(router.c.id.in_(_routers(host_id)))
     ports = select(port.c.id, _port_version().label("version")).where(port.c.host_id == host_id)
@@ -65,6 +71,7 @@ def versions(tx: Tx, host_id: str) -> list[Version]:
         *_read(tx, "network", networks),
         *_read(tx, "router", routers),
         *_read(tx, "address_set", sets),
+        *_read(tx, "address_set", lists),
     ]
 
 
@@ -84,7 +91,12 @@ def documents(tx: Tx, host_id: str, wanted: Sequence[Version]) -> Docs:
         networks=_network_docs(tx, _among(tx, select(network.c.id), network.c.id, _networks(host_id), ids, "network")),
         routers=_router_docs(tx, _among(tx, select(router.c.id), router.c.id, _routers(host_id), ids, "router")),
         ports=_port_docs(tx, _some(tx, mine, port.c.id, ids.get("port", ()))),
-        address_sets=_set_docs(tx, _among(tx, select(group.c.id), group.c.id, _sets(host_id), ids, "address_set")),
+        address_sets=(
+            *_set_docs(tx, _among(tx, select(group.c.id), group.c.id, _sets(host_id), ids, "address_set")),
+            *_list_docs(
+                tx, _among(tx, select(address_group.c.id), address_group.c.id, _lists(host_id), ids, "address_set")
+            ),
+        ),
     )
 
 
@@ -109,8 +121,9 @@ def _concerned(kind: str, identifier: str) -> ColumnElement[bool]:
         return port.c.id == identifier
     if kind == "group":
         return port.c.id.in_(select(membership.c.port_id).where(membership.c.group_id == identifier))
-    if kind == "members":
-        referring = select(rule.c.group_id).where(rule.c.remote_group == identifier)
+    if kind in ("members", "addresses"):
+        remote = rule.c.remote_group if kind == "members" else rule.c.remote_addresses
+        referring = select(rule.c.group_id).where(remote == identifier)
         return port.c.id.in_(select(membership.c.port_id).where(membership.c.group_id.in_(referring)))
     leg = port.alias()
     if kind == "router":
@@ -143,13 +156,22 @@ def _networks(host_id: str) -> Select[Any]:
     return select(network.c.id).where(or_(network.c.id.in_(_own_networks(host_id)), network.c.id.in_(joined)))
 
 
-def _sets(host_id: str) -> Select[Any]:
-    mine = (
+def _groups(host_id: str) -> Select[Any]:
+    return (
         select(membership.c.group_id)
         .select_from(membership.join(port, port.c.id == membership.c.port_id))
         .where(port.c.host_id == host_id)
     )
-    return select(rule.c.remote_group).where(rule.c.remote_group.is_not(None), rule.c.group_id.in_(mine))
+
+
+def _sets(host_id: str) -> Select[Any]:
+    return select(rule.c.remote_group).where(rule.c.remote_group.is_not(None), rule.c.group_id.in_(_groups(host_id)))
+
+
+def _lists(host_id: str) -> Select[Any]:
+    return select(rule.c.remote_addresses).where(
+        rule.c.remote_addresses.is_not(None), rule.c.group_id.in_(_groups(host_id))
+    )
 
 
 def _read(tx: Tx, kind: DocKind, query: Select[Any]) -> list[Version]:
@@ -192,7 +214,8 @@ def _router_docs(tx: Tx, ids: Sequence[str]) -> tuple[RouterDoc, ...]:
     joined = {p.network_id for ports in legs.values() for p in ports}
     subnets = {s.id: s for found in subnet_store.of_networks(tx, joined).values() for s in found}
     rows = router_store.find(tx, ALL, Listing({"id": tuple(ids)}))
-    return tuple(router_doc(r, legs.get(r.id, ()), subnets) for r in rows)
+    floating = floating_store.of_routers(tx, ids)
+    return tuple(router_doc(r, legs.get(r.id, ()), subnets, floating.get(r.id, ())) for r in rows)
 
 
 def _port_docs(tx: Tx, rows: Sequence[Port]) -> tuple[PortDoc, ...]:
@@ -222,3 +245,11 @@ def _set_docs(tx: Tx, ids: Sequence[str]) -> tuple[AddressSetDoc, ...]:
             for r in tx.execute(select(group.c.id, group.c.members_version).where(group.c.id.in_(some)))
         )
     return tuple(AddressSetDoc(group_id=i, version=v, addresses=tuple(members[i])) for i, v in rows.items())
+
+
+def _list_docs(tx: Tx, ids: Sequence[str]) -> tuple[AddressSetDoc, ...]:
+    found: list[AddressSetDoc] = []
+    for some in chunks(ids):
+        for row in tx.execute(select(address_group).where(address_group.c.id.in_(some))):
+            found.append(AddressSetDoc(group_id=row.id, version=row.revision, addresses=disjoint(row.addresses)))
+    return tuple(found)

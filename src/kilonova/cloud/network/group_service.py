@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Final, Literal
 
-from kilonova.cloud.network import group_store, port_store
+from kilonova.cloud.network import address_group_store, group_store, port_store, sharing
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import DEFAULT_GROUP, Change, Group, Listing, Rule
 from kilonova.cloud.network.network_service import target_project
 from kilonova.cloud.network.protocol import ICMP, PORTED, number_of
 from kilonova.cloud.quota import store as quota
-from kilonova.core.context import ALL, Context, Scope
+from kilonova.core.context import Context, Scope
 from kilonova.core.errors import Conflict, Invalid
 from kilonova.kit.db import Tx
 
@@ -33,6 +33,7 @@ class NewRule:
     port_max: int | None = None
     remote_prefix: str | None = None
     remote_group: str | None = None
+    remote_addresses: str | None = None
     description: str = ""
 
 
@@ -42,7 +43,15 @@ class GroupService:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
 
-    async def create(self, context: Context, name: str, description: str = "", project_id: str | None = None) -> Group:
+    async def create(
+        self,
+        context: Context,
+        name: str,
+        description: str = "",
+        project_id: str | None = None,
+        *,
+        stateful: bool = True,
+    ) -> Group:
         """Make a group that lets everything out, nothing in. Raises Conflict for the name `default`, QuotaExceeded."""
         owner = target_project(context, project_id)
         if name.lower() == DEFAULT_GROUP:
@@ -50,7 +59,7 @@ class GroupService:
 
         def work(tx: Tx) -> Group:
             ensure_default(tx, self._ground, owner)
-            new = _blank(tx, self._ground, owner, name, description)
+            new = replace(_blank(tx, self._ground, owner, name, description), stateful=stateful)
             quota.charge(tx, owner, f"security_group:{new.id}", {"security_group": 1})
             for one in new.rules:
                 quota.charge(tx, owner, f"security_group_rule:{one.id}", {"security_group_rule": 1})
@@ -60,16 +69,21 @@ class GroupService:
         return await self._ground.db.write(work)
 
     async def update(self, context: Context, group_id: str, values: Mapping[str, Any]) -> Group:
-        """Set `name` or `description`. Raises NotFound, Conflict for renaming the default group."""
+        """Set `name`, `description` or `stateful`. Raises NotFound, Conflict for renaming the default group, or for
+        another `stateful` while a port is in the group."""
 
         def work(tx: Tx) -> Group:
-            old = group_store.get(tx, sight(context), group_id)
+            group_store.lock(tx, group_id)
+            old = group_store.get_own(tx, sight(context), group_id)
+            if values.get("stateful", old.stateful) != old.stateful and port_store.members(tx, group_id, 1):
+                raise Conflict(f"Security Group {group_id} in use.", why="security_group_in_use")
             if old.is_default and values.get("name", old.name) != old.name:
                 raise Conflict(
                     "Updating default security group not allowed.", why="security_group_cannot_update_default"
                 )
             group_store.change(tx, [group_id], values)
-            return group_store.get(tx, ALL, group_id)
+            self._ground.tell(tx, Change("group", group_id))
+            return group_store.get(tx, sight(context), group_id)
 
         return await self._ground.db.write(work)
 
@@ -81,7 +95,7 @@ class GroupService:
 
         def work(tx: Tx) -> None:
             group_store.lock(tx, group_id)
-            old = group_store.get(tx, sight(context), group_id)
+            old = group_store.get_own(tx, sight(context), group_id)
             if old.is_default and not context.is_admin:
                 raise Conflict(
                     "Insufficient rights for removing default security group.",
@@ -94,6 +108,7 @@ class GroupService:
                 quota.refund(tx, f"security_group_rule:{one.id}")
             others = sorted({r.group_id for r in referring})
             group_store.change(tx, others)
+            sharing.forget(tx, group_id)
             group_store.remove(tx, group_id)
             quota.refund(tx, f"security_group:{group_id}")
             self._ground.tell(tx, *(Change("group", g) for g in others))
@@ -101,21 +116,30 @@ class GroupService:
         await self._ground.db.write(work)
 
     async def get(self, context: Context, group_id: str) -> Group:
-        """One group of the caller's project. Raises NotFound."""
+        """One group that the caller may see. Raises NotFound."""
         return await self._ground.db.read(lambda tx: group_store.get(tx, sight(context), group_id))
 
     async def find(self, context: Context, listing: Listing) -> list[Group]:
-        """A page of the project's groups; the first time, its default group is made."""
+        """A page of the groups that the caller may see; the first time, its default group is made."""
         await self._make_default(context)
         return await self._ground.db.read(lambda tx: group_store.find(tx, sight(context), listing))
 
     async def create_rule(self, context: Context, new: NewRule) -> Rule:
         """Add a rule. Raises NotFound (group, remote group), Invalid, Conflict (it exists), QuotaExceeded."""
-        checked = check_rule(new)
+        return (await self.create_rules(context, [new]))[0]
 
-        def work(tx: Tx) -> Rule:
-            group_store.lock(tx, new.group_id)
-            return self._add(tx, sight(context), checked)
+    async def create_rules(self, context: Context, news: Sequence[NewRule]) -> list[Rule]:
+        """Add rules to one group, all or none; see `create_rule`."""
+        checked = [check_rule(new) for new in news]
+        if len({new.group_id for new in news}) > 1:
+            raise Invalid(
+                "Only allowed to update rules for one security profile at a time.",
+                why="security_group_not_single_group_rules",
+            )
+
+        def work(tx: Tx) -> list[Rule]:
+            group_store.lock(tx, news[0].group_id)
+            return [self._add(tx, sight(context), one) for one in checked]
 
         return await self._ground.db.write(work)
 
@@ -146,14 +170,17 @@ class GroupService:
             await self._ground.db.write(lambda tx: ensure_default(tx, self._ground, project_id))
 
     def _add(self, tx: Tx, scope: Scope, new: NewRule) -> Rule:
-        group = group_store.get(tx, scope, new.group_id)
+        group = group_store.get_own(tx, scope, new.group_id)
         if new.remote_group is not None:
             group_store.get(tx, scope, new.remote_group)
+        if new.remote_addresses is not None:
+            address_group_store.lock(tx, new.remote_addresses)
+            address_group_store.get(tx, scope, new.remote_addresses)
         row = Rule(
             id=self._ground.new_id(), group_id=group.id, project_id=group.project_id, direction=new.direction,
             ethertype=new.ethertype, protocol=new.protocol, port_min=new.port_min, port_max=new.port_max,
             remote_prefix=new.remote_prefix, remote_group=new.remote_group, description=new.description,
-            created_at=tx.now,
+            created_at=tx.now, remote_addresses=new.remote_addresses,
         )  # fmt: skip
         same = next((r.id for r in group.rules if _meaning(r) == _meaning(row)), None)
         if same is not None:
@@ -202,8 +229,11 @@ def resolve_groups(tx: Tx, ground: Ground, project_id: str, groups: Sequence[str
 
 def check_rule(new: NewRule) -> NewRule:
     """A rule in its canonical form. Raises Invalid in Neutron's words."""
-    if new.remote_prefix is not None and new.remote_group is not None:
-        raise Invalid("Only remote_ip_prefix or remote_group_id may be provided.", why="security_group_remote")
+    if sum(r is not None for r in (new.remote_prefix, new.remote_group, new.remote_addresses)) > 1:
+        raise Invalid(
+            "Only one of remote_ip_prefix, remote_group_id and remote_address_group_id may be provided.",
+            why="security_group_multiple_remote_entities",
+        )
     prefix = _remote_prefix(new)
     protocol = new.protocol.lower() if new.protocol is not None else None
     if protocol in ("any", "0", ""):
@@ -256,7 +286,8 @@ def _check_ports(new: NewRule, number: int | None) -> None:
 def _meaning(rule: Rule) -> tuple[object, ...]:
     number = None if rule.protocol is None else number_of(rule.protocol)
     return (
-        rule.direction, rule.ethertype, number, rule.port_min, rule.port_max, rule.remote_prefix, rule.remote_group
+        rule.direction, rule.ethertype, number, rule.port_min, rule.port_max, rule.remote_prefix, rule.remote_group,
+        rule.remote_addresses,
     )  # fmt: skip
 
 

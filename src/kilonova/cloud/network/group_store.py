@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -20,9 +22,11 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    true,
     update,
 )
 
+from kilonova.cloud.network.grant_store import own_or_shared, seen_shared
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import Group, Listing, Rule
 from kilonova.core.context import Scope
@@ -39,6 +43,7 @@ group = Table(
     # The project whose default group this is: unique, so that of two makers at once only one succeeds.
     Column("default_of", String(64), unique=True),
     json_column("tags"),
+    Column("stateful", Boolean, nullable=False, server_default=true()),
     Column("revision", BigInteger, nullable=False),
     Column("members_version", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -58,15 +63,18 @@ rule = Table(
     Column("port_max", Integer),
     Column("remote_prefix", String(64)),
     Column("remote_group", String(36), ForeignKey("security_group.id", ondelete="CASCADE"), index=True),
+    Column("remote_addresses", String(36), ForeignKey("network_address_group.id"), index=True),
     Column("description", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("security_group_rule_order", "created_at", "id"),
 )
 
-_SAME: Final = ("id", "project_id", "name", "description", "revision", "created_at", "updated_at")
+KIND: Final = "security_group"
+
+_SAME: Final = ("id", "project_id", "name", "description", "stateful", "revision", "created_at", "updated_at")
 _RULE: Final = (
     "id", "group_id", "project_id", "direction", "ethertype", "protocol", "port_min", "port_max", "remote_prefix",
-    "remote_group", "description", "created_at",
+    "remote_group", "remote_addresses", "description", "created_at",
 )  # fmt: skip
 # What every boot runs is composed once: that costs several times what running it does.
 _DEFAULT: Final = select(group.c.id).where(group.c.default_of == bindparam("whose"))
@@ -76,7 +84,10 @@ _CHANGE_MEMBERS: Final = (
     .values(members_version=group.c.members_version + 1)
 )
 _RULES: Final = (
-    select(rule).where(rule.c.group_id.in_(bindparam("which", expanding=True))).order_by(rule.c.created_at, rule.c.id)
+    select(rule, group.c.stateful)
+    .join(group, group.c.id == rule.c.group_id)
+    .where(rule.c.group_id.in_(bindparam("which", expanding=True)))
+    .order_by(rule.c.created_at, rule.c.id)
 )
 FIELDS: Final[Fields] = {**{name: group.c[name] for name in _SAME}, "is_default": group.c.default_of.is_not(None)}
 RULE_FIELDS: Final[Fields] = {name: rule.c[name] for name in _RULE}
@@ -102,11 +113,19 @@ def add_rule(tx: Tx, row: Rule) -> None:
 
 
 def get(tx: Tx, scope: Scope, group_id: str) -> Group:
-    """One group of the scope. Raises NotFound."""
-    row = tx.execute(_own(select(group), scope).where(group.c.id == group_id)).one_or_none()
+    """One group of the scope's own or shared with it. Raises NotFound."""
+    row = tx.execute(_visible(_seen(scope), scope).where(group.c.id == group_id)).one_or_none()
     if row is None:
         raise NotFound(f"Security group {group_id} does not exist", why="security_group_not_found")
     return _assemble(tx, [row])[0]
+
+
+def get_own(tx: Tx, scope: Scope, group_id: str) -> Group:
+    """One group that the scope may change. Raises NotFound."""
+    found = get(tx, scope, group_id)
+    if not scope.is_all and found.project_id != scope.project_id:
+        raise NotFound(f"Security group {group_id} does not exist", why="security_group_not_found")
+    return found
 
 
 def default_id(tx: Tx, project_id: str) -> str | None:
@@ -116,8 +135,9 @@ def default_id(tx: Tx, project_id: str) -> str | None:
 
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Group]:
-    """A page of the scope's groups."""
-    return _assemble(tx, page(tx, group, _own(select(group), scope), FIELDS, listing))
+    """A page of the scope's own groups and of those shared with it."""
+    fields = {**FIELDS, "shared": seen_shared(group, KIND, scope)}
+    return _assemble(tx, page(tx, group, _visible(_seen(scope), scope), fields, listing))
 
 
 def get_rule(tx: Tx, scope: Scope, rule_id: str) -> Rule:
@@ -140,10 +160,10 @@ def find_rules(tx: Tx, scope: Scope, listing: Listing) -> list[Rule]:
 
 
 def known(tx: Tx, scope: Scope, group_ids: Iterable[str]) -> dict[str, str]:
-    """Names of those of these groups that are the scope's, by id."""
+    """Names of those of these groups that the scope may use, by id."""
     found: dict[str, str] = {}
     for some in chunks(group_ids):
-        query = _own(select(group.c.id, group.c.name), scope).where(group.c.id.in_(some))
+        query = _visible(select(group.c.id, group.c.name), scope).where(group.c.id.in_(some))
         found.update((r.id, r.name) for r in tx.execute(query))
     return found
 
@@ -202,16 +222,25 @@ def remove_rule(tx: Tx, rule_id: str) -> bool:
 
 
 def rules_of(tx: Tx, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
-    """Rules by group, oldest first."""
+    """Rules by group, oldest first, each saying whether its group is stateful."""
     found: dict[str, list[Rule]] = {}
     for some in chunks(group_ids):
         for row in tx.execute(_RULES, {"which": list(some)}):
-            found.setdefault(row.group_id, []).append(_rule(row))
+            found.setdefault(row.group_id, []).append(replace(_rule(row), stateful=row.stateful))
     return found
 
 
-def _own(query: Select[Any], scope: Scope) -> Select[Any]:
-    return query if scope.is_all else query.where(group.c.project_id == scope.project_id)
+def addressed(tx: Tx, address_group_id: str) -> list[Rule]:
+    """Rules whose remote is this address group."""
+    return [_rule(r) for r in tx.execute(select(rule).where(rule.c.remote_addresses == address_group_id))]
+
+
+def _visible(query: Select[Any], scope: Scope) -> Select[Any]:
+    return own_or_shared(group, KIND, scope, query)
+
+
+def _seen(scope: Scope) -> Select[Any]:
+    return select(group, seen_shared(group, KIND, scope).label("shared"))
 
 
 def _assemble(tx: Tx, rows: Sequence[Row[Any]]) -> list[Group]:
@@ -222,6 +251,7 @@ def _assemble(tx: Tx, rows: Sequence[Row[Any]]) -> list[Group]:
             is_default=row.default_of is not None,
             tags=tuple(row.tags),
             rules=tuple(rules.get(row.id, ())),
+            shared=bool(row.shared),
         )
         for row in rows
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, false, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, false, func, not_, or_, select, type_coerce
 
 from kilonova.cloud.network.model import Listing
 from kilonova.core.errors import Invalid, NotFound
@@ -32,6 +33,8 @@ def page(tx: Tx, table: Table, query: Select[Any], fields: Fields, listing: List
     """
     for name, values in listing.filters.items():
         query = query.where(_filter(_field(fields, name), values))
+    for how, tags in listing.tags.items():
+        query = query.where(_tagged(table, how, tags))
     order = [(_field(fields, name), ascending != listing.reverse) for name, ascending in _order(listing)]
     if listing.marker is not None:
         query = query.where(_after(tx, table, order, listing.marker))
@@ -59,6 +62,21 @@ def _filter(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[
     if not values:
         return false()
     return or_(*(column.in_(some) for some in chunks(values)))
+
+
+def _tagged(table: Table, how: str, tags: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a row has all, or any, of these tags.
+
+    A quote within a tag stands behind a backslash in the column's text, so what begins with a bare quote after `[` or a
+    comma is an element. `replace` compares letter by letter on every dialect, as LIKE does not.
+    """
+    text = type_coerce(table.c.tags, Text)
+    has = []
+    for tag in tags:
+        element = msgspec.json.encode(tag).decode()
+        has.append(or_(*(func.replace(text, before + element, "") != text for before in "[,")))
+    found = (and_ if how.endswith("all") else or_)(*has) if has else false()
+    return not_(found) if how.startswith("not") else found
 
 
 def _after(tx: Tx, table: Table, order: Sequence[tuple[ColumnElement[Any], bool]], marker: str) -> ColumnElement[bool]:

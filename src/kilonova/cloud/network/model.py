@@ -21,6 +21,7 @@ OWNER_COMPUTE: Final = "compute:"
 OWNER_DHCP: Final = "network:dhcp"
 OWNER_INTERFACE: Final = "network:router_interface"
 OWNER_GATEWAY: Final = "network:router_gateway"
+OWNER_FLOATING: Final = "network:floatingip"
 OWNER_SYSTEM: Final = "network:"
 
 ACTIVE: Final = "ACTIVE"
@@ -28,11 +29,12 @@ DOWN: Final = "DOWN"
 DEFAULT_GROUP: Final = "default"
 DEFAULT_MTU: Final = 1500
 
-ChangeKind = Literal["network", "router", "port", "group", "members"]
+ChangeKind = Literal["network", "router", "port", "group", "members", "addresses"]
 
 
 class Change(NamedTuple):
-    """A hint, given after a commit: this row's documents are new now (`members`: a group's address set)."""
+    """A hint, given after a commit: this row's documents are new now (`members`: a group's address set;
+    `addresses`: an address group's)."""
 
     kind: ChangeKind
     id: str
@@ -44,9 +46,11 @@ Notify = Callable[[Change], None]
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A page wanted: `filters` by field (any of the values), `sort` as (field, ascending), at most `limit` rows after
-    the row `marker` (before it when `reverse`; the page itself is in sort order either way)."""
+    the row `marker` (before it when `reverse`; the page itself is in sort order either way). `tags`: which a row must
+    have, by `all`, `any`, `not-all` or `not-any` of them."""
 
     filters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sort: tuple[tuple[str, bool], ...] = ()
     limit: int | None = None
     marker: str | None = None
@@ -90,7 +94,9 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """`ra_mode` and `address_mode`: "" or slaac, dhcpv6-stateful, dhcpv6-stateless (IPv6 only)."""
+    """`ra_mode` and `address_mode`: "" or slaac, dhcpv6-stateful, dhcpv6-stateless (IPv6 only). `service_types`: only
+    ports of an owner that begins with one of them get an address here unasked; empty: all do. `pool_id`: the subnet
+    pool that its prefix came from."""
 
     id: str
     network_id: str
@@ -110,6 +116,8 @@ class Subnet:
     created_at: int
     updated_at: int
     pools: tuple[Pool, ...] = ()
+    service_types: tuple[str, ...] = ()
+    pool_id: str | None = None
 
     @property
     def is_auto_address(self) -> bool:
@@ -129,6 +137,21 @@ class WantedIp(NamedTuple):
 
     subnet_id: str | None = None
     address: str | None = None
+
+
+class AllowedPair(NamedTuple):
+    """Another source that a port may use: an address or prefix, and a MAC."""
+
+    address: str
+    mac: str
+
+
+class DhcpOption(NamedTuple):
+    """A DHCP option of one port. `version` is 4 or 6."""
+
+    name: str
+    value: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +180,10 @@ class Port:
     updated_at: int
     fixed_ips: tuple[FixedIp, ...] = ()
     groups: tuple[str, ...] = ()
+    allowed_pairs: tuple[AllowedPair, ...] = ()
+    dhcp_options: tuple[DhcpOption, ...] = ()
+    vnic_type: str = "normal"
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +214,8 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a group's members may receive or send. `protocol` is a name or number as it was given; None is any."""
+    """What a group's members may receive or send. `protocol` is a name or number as it was given; None is any.
+    `stateful` is its group's, where it was read with it."""
 
     id: str
     group_id: str
@@ -201,11 +229,13 @@ class Rule:
     remote_group: str | None
     description: str
     created_at: int
+    remote_addresses: str | None = None
+    stateful: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A security group; everything that no rule allows is dropped."""
+    """A security group; everything that no rule allows is dropped. `shared`: as the one who asks sees it."""
 
     id: str
     project_id: str
@@ -217,6 +247,78 @@ class Group:
     created_at: int
     updated_at: int
     rules: tuple[Rule, ...] = ()
+    stateful: bool = True
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGroup:
+    """Prefixes under one name, for rules of security groups."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    addresses: tuple[str, ...]
+    revision: int
+    created_at: int
+    updated_at: int
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Ports of a floating IP that lead to a port's address; as many external as internal ones, or one internal."""
+
+    id: str
+    floating_ip_id: str
+    protocol: str
+    external_min: int
+    external_max: int
+    port_id: str
+    address: str
+    internal_min: int
+    internal_max: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """An outside address that leads, through `router_id`, to the address `fixed_address` of the port `port_id`, or by
+    its forwardings to several. `floating_port_id` holds the outside address."""
+
+    id: str
+    project_id: str
+    description: str
+    network_id: str
+    address: str
+    floating_port_id: str
+    port_id: str | None
+    fixed_address: str | None
+    router_id: str | None
+    tags: tuple[str, ...]
+    revision: int
+    created_at: int
+    updated_at: int
+    forwardings: tuple[Forwarding, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """ACTIVE once it leads somewhere."""
+        return ACTIVE if self.router_id else DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a project (`*`: every one) may do with another's object: `access_as_shared` or `access_as_external`."""
+
+    id: str
+    project_id: str
+    object_type: str
+    object_id: str
+    action: str
+    target: str
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)

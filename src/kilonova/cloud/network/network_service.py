@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kilonova.cloud.network import network_store, port, port_store, router_store, subnet_store
+from kilonova.cloud.network import network_store, port, port_store, router_store, sharing, subnet_store
+from kilonova.cloud.network.grant_store import EXTERNAL, SHARED
 from kilonova.cloud.network.ground import Ground, sight
-from kilonova.cloud.network.model import DEFAULT_MTU, OWNER_DHCP, Change, Listing, Network
+from kilonova.cloud.network.model import DEFAULT_MTU, OWNER_DHCP, Listing, Network
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context
 from kilonova.core.errors import Conflict, Forbidden
@@ -38,12 +39,16 @@ class NetworkService:
 
     async def create(self, context: Context, new: NewNetwork) -> Network:
         """Make a network. Raises Forbidden, QuotaExceeded."""
-        project_id = target_project(context, new.project_id)
-        if (new.shared or new.external) and not context.is_admin:
+        return (await self.create_all(context, [new]))[0]
+
+    async def create_all(self, context: Context, news: Sequence[NewNetwork]) -> list[Network]:
+        """Make networks, all or none; see `create`."""
+        owners = [target_project(context, new.project_id) for new in news]
+        if any(new.shared or new.external for new in news) and not context.is_admin:
             raise Forbidden("Only an administrator makes a network shared or external.", why="policy_not_authorized")
 
-        def work(tx: Tx) -> Network:
-            return insert(tx, self._ground, project_id, new)
+        def work(tx: Tx) -> list[Network]:
+            return [insert(tx, self._ground, owner, new) for owner, new in zip(owners, news, strict=True)]
 
         return await self._ground.db.write(work)
 
@@ -59,8 +64,11 @@ class NetworkService:
             network_store.lock(tx, network_id)
             old = network_store.get_own(tx, sight(context), network_id)
             _check_use(tx, old, values)
-            network_store.change(tx, network_id, values)
-            self._ground.tell(tx, Change("network", network_id))
+            for name, action in (("shared", SHARED), ("external", EXTERNAL)):
+                if name in values:
+                    _grant(tx, self._ground, old, action, values[name])
+            network_store.change(tx, network_id, {k: v for k, v in values.items() if k not in ("shared", "external")})
+            sharing.settle(tx, self._ground, network_store.KIND, network_id)
             return network_store.get(tx, sight(context), network_id)
 
         return await self._ground.db.write(work)
@@ -82,6 +90,7 @@ class NetworkService:
             for subnet_id in subnet_store.ids_by_network(tx, [network_id]).get(network_id, []):
                 subnet_store.remove(tx, subnet_id)
                 quota.refund(tx, f"subnet:{subnet_id}")
+            sharing.forget(tx, network_id)
             network_store.remove(tx, network_id)
             quota.refund(tx, f"network:{network_id}")
 
@@ -105,6 +114,9 @@ def insert(tx: Tx, ground: Ground, project_id: str, new: NewNetwork) -> Network:
     )  # fmt: skip
     quota.charge(tx, project_id, f"network:{row.id}", {"network": 1})
     network_store.add(tx, row)
+    for is_wanted, action in ((new.shared, SHARED), (new.external, EXTERNAL)):
+        if is_wanted:
+            sharing.share(tx, ground, network_store.KIND, row.id, project_id, action)
     return row
 
 
@@ -129,10 +141,18 @@ def _check_use(tx: Tx, old: Network, values: Mapping[str, Any]) -> None:
             "ports.",
             why="external_network_in_use",
         )
-    if old.shared and values.get("shared") is False:
-        ports = port_store.in_network(tx, old.id)
-        if any(p.project_id != old.project_id and not p.device_owner.startswith("network:") for p in ports):
-            raise Conflict(
-                f"Unable to reconfigure sharing settings for network {old.name}. Multiple tenants are using it.",
-                why="invalid_shared_setting",
-            )
+
+
+def _grant(tx: Tx, ground: Ground, row: Network, action: str, is_wanted: bool) -> None:
+    if is_wanted:
+        sharing.share(tx, ground, network_store.KIND, row.id, row.project_id, action)
+        return
+    try:
+        sharing.unshare(tx, network_store.KIND, row.id, row.project_id, action)
+    except Conflict:
+        if action == EXTERNAL:
+            raise
+        raise Conflict(
+            f"Unable to reconfigure sharing settings for network {row.name}. Multiple tenants are using it.",
+            why="invalid_shared_setting",
+        ) from None

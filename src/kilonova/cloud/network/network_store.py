@@ -1,4 +1,5 @@
-"""Rows of networks."""
+"""Rows of networks. `shared` says that everyone has a grant, and `external` that anyone has one to reach the outside by
+it: columns beside the grants, as every boot asks for them."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from kilonova.cloud.network.grant_store import EXTERNAL, SHARED, granted, seen_shared
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import ACTIVE, Listing, Network
 from kilonova.cloud.network.subnet_store import ids_by_network, subnet
@@ -52,6 +54,8 @@ network = Table(
     Index("network_order", "created_at", "id"),
 )
 
+KIND: Final = "network"
+
 _SAME: Final = (
     "id", "project_id", "name", "description", "admin_up", "shared", "external", "mtu", "dns_domain", "port_security",
     "revision", "created_at", "updated_at",
@@ -70,7 +74,7 @@ def add(tx: Tx, row: Network) -> None:
 
 def get(tx: Tx, scope: Scope, network_id: str) -> Network:
     """One network that the scope may see. Raises NotFound."""
-    row = tx.execute(_visible(select(network), scope).where(network.c.id == network_id)).one_or_none()
+    row = tx.execute(_visible(_seen(scope), scope).where(network.c.id == network_id)).one_or_none()
     if row is None:
         raise NotFound(f"Network {network_id} could not be found.", why="network_not_found")
     return _network(row, ids_by_network(tx, [network_id]).get(network_id, ()))
@@ -99,7 +103,8 @@ def lock(tx: Tx, network_id: str) -> None:
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Network]:
     """A page of what the scope may see."""
-    rows = page(tx, network, _visible(select(network), scope), FIELDS, listing)
+    fields = {**FIELDS, "shared": seen_shared(network, KIND, scope)}
+    rows = page(tx, network, _visible(_seen(scope), scope), fields, listing)
     subnets = ids_by_network(tx, [r.id for r in rows])
     return [_network(r, subnets.get(r.id, ())) for r in rows]
 
@@ -110,7 +115,7 @@ def usable(tx: Tx, project_id: str) -> list[Network]:
     query = (
         select(network)
         .where(
-            or_(network.c.project_id == project_id, network.c.shared),
+            or_(network.c.project_id == project_id, network.c.id.in_(granted(KIND, Scope(project_id)))),
             ~network.c.external,
             network.c.admin_up,
             network.c.id.in_(select(subnet.c.network_id)),
@@ -149,7 +154,12 @@ def remove(tx: Tx, network_id: str) -> None:
 def _visible(query: Select[Any], scope: Scope) -> Select[Any]:
     if scope.is_all:
         return query
-    return query.where(or_(network.c.project_id == scope.project_id, network.c.shared, network.c.external))
+    seen = granted(KIND, scope, SHARED, EXTERNAL)
+    return query.where(or_(network.c.project_id == scope.project_id, network.c.id.in_(seen)))
+
+
+def _seen(scope: Scope) -> Select[Any]:
+    return select(network, seen_shared(network, KIND, scope).label("granted"))
 
 
 def visible_ids(scope: Scope) -> Select[Any]:
@@ -164,4 +174,5 @@ def owned_ids(scope: Scope) -> Select[Any]:
 
 def _network(row: Row[Any], subnets: Iterable[str]) -> Network:
     same = {name: getattr(row, name) for name in _SAME}
+    same["shared"] = bool(getattr(row, "granted", row.shared))
     return Network(**same, tags=tuple(row.tags), subnets=tuple(subnets))

@@ -10,13 +10,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from kilonova.cloud.network import address_store, group_store, network_store, port_store, router_store, subnet_store
+from kilonova.cloud.network import (
+    address_store,
+    floating_store,
+    group_store,
+    network_store,
+    port_store,
+    router_store,
+    subnet_store,
+)
 from kilonova.cloud.network.address import eui64, holds, parse_address, parse_prefix
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.model import (
     ACTIVE,
     DOWN,
     OWNER_DHCP,
+    OWNER_FLOATING,
     OWNER_GATEWAY,
     OWNER_INTERFACE,
     OWNER_SYSTEM,
@@ -32,7 +41,7 @@ from kilonova.kit.db import Tx
 
 MAC_ATTEMPTS: Final = 16
 MAX_FIXED_IPS: Final = 5
-UNCHARGED: Final = frozenset({OWNER_DHCP, OWNER_GATEWAY})
+UNCHARGED: Final = frozenset({OWNER_DHCP, OWNER_GATEWAY, OWNER_FLOATING})
 """Ports that nobody asked for count against no quota."""
 
 
@@ -82,9 +91,11 @@ def readdress(tx: Tx, ground: Ground, port: Port, wanted: Sequence[WantedIp], su
             kept.append(match)
     if len(kept) + len(fresh) > MAX_FIXED_IPS:
         raise Invalid("Exceeded maximum amount of fixed ips per port.", why="invalid_input")
-    for fixed in port.fixed_ips:
-        if fixed not in kept:
-            address_store.give_back_one(tx, port.id, fixed)
+    gone = [fixed for fixed in port.fixed_ips if fixed not in kept]
+    for fixed in gone:
+        address_store.give_back_one(tx, port.id, fixed)
+    if gone:
+        _detach(tx, ground, [port.id], [fixed.address for fixed in gone])
     if fresh:
         assign(tx, port, fresh, subnets)
     _readdressed(tx, ground, port)
@@ -113,6 +124,7 @@ def remove(tx: Tx, ground: Ground, ports: Collection[Port]) -> None:
         quota.refund(tx, f"port:{one.id}")
     groups = {g for one in ports for g in one.groups}
     group_store.change_members(tx, groups)
+    _detach(tx, ground, [one.id for one in ports])
     port_store.remove(tx, [one.id for one in ports])
     for one in ports:
         _announce(tx, ground, one, one.groups)
@@ -192,6 +204,13 @@ def raise_owner(tx: Tx, ground: Ground, port: Port) -> None:
         ground.tell(tx, Change("network", port.network_id))
 
 
+def _detach(tx: Tx, ground: Ground, port_ids: Collection[str], addresses: Collection[str] | None = None) -> None:
+    """What was led to by floating IPs is there no more."""
+    for router_id in sorted(floating_store.detach(tx, port_ids, addresses)):
+        router_store.change(tx, router_id)
+        ground.tell(tx, Change("router", router_id))
+
+
 def status_of(port: Port) -> str:
     """ACTIVE once something is plugged into it: a host's guest, or a part of the network itself."""
     plugged = port.host_id or port.device_owner.startswith(OWNER_SYSTEM)
@@ -213,8 +232,25 @@ def _insert(tx: Tx, ground: Ground, new: Port) -> Port:
     raise Unavailable("Unable to generate unique mac.", why="mac_address_generation_failure")
 
 
+def _serving(port: Port, subnets: Sequence[Subnet]) -> list[Subnet]:
+    """Subnets that give this port an address unasked: by version those for its owner, else those for anyone."""
+    found: list[Subnet] = []
+    for version in (4, 6):
+        some = [s for s in subnets if s.ip_version == version]
+        owned = [s for s in some if port.device_owner in s.service_types]
+        found.extend(owned or [s for s in some if not s.service_types])
+    if subnets and not found:
+        raise Conflict(
+            f"No valid service subnet for the given device owner, network {port.network_id}, device owner "
+            f"{port.device_owner}.",
+            why="ip_address_generation_failure_no_matching_subnet",
+        )
+    return found
+
+
 def _assign_any(tx: Tx, port: Port, subnets: Sequence[Subnet]) -> tuple[FixedIp, ...]:
     fixed: list[FixedIp] = []
+    subnets = _serving(port, subnets)
     for version in (4, 6):
         pooled = [s for s in subnets if s.ip_version == version and not s.is_auto_address]
         if pooled:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kilonova.cloud.network import network_store, port_store, subnet_store
 from kilonova.cloud.network import port as porting
-from kilonova.cloud.network.address import parse_mac
+from kilonova.cloud.network.address import check_pairs, parse_mac
+from kilonova.cloud.network.dhcp_option import WantedOption, merge
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.group_service import resolve_groups
 from kilonova.cloud.network.model import OWNER_SYSTEM, Change, Listing, Port, WantedIp
@@ -34,6 +35,10 @@ class NewPort:
     device_owner: str = ""
     host_id: str = ""
     port_security: bool | None = None
+    allowed_pairs: Sequence[tuple[str, str | None]] = ()
+    dhcp_options: Sequence[WantedOption] = ()
+    vnic_type: str = "normal"
+    profile: Mapping[str, Any] = field(default_factory=dict)
     project_id: str | None = None
 
 
@@ -48,31 +53,26 @@ class PortService:
 
         Raises NotFound, Invalid, Conflict (MAC or address in use), NoCapacity, QuotaExceeded.
         """
-        project_id = target_project(context, new.project_id)
-        mac = parse_mac(new.mac) if new.mac else ""
-        if new.device_owner.startswith(OWNER_SYSTEM):
-            raise Invalid(f"'{new.device_owner[:64]}' ports are made by kilonova itself.", why="invalid_input")
+        return (await self.create_all(context, [new]))[0]
 
-        def work(tx: Tx) -> Port:
-            network_store.get(tx, sight(context), new.network_id)
-            network = network_store.hold(tx, new.network_id)
-            security = network.port_security if new.port_security is None else new.port_security
-            if not security and new.groups:
-                raise _secured()
-            groups = resolve_groups(tx, self._ground, project_id, new.groups, sight(context)) if security else []
-            row = replace(
-                porting.blank(tx, self._ground.new_id(), network.id, project_id),
-                name=new.name, description=new.description, admin_up=new.admin_up, mac=mac, device_id=new.device_id,
-                device_owner=new.device_owner, host_id=new.host_id, port_security=security, groups=tuple(groups),
-            )  # fmt: skip
-            return porting.make(tx, self._ground, row, new.fixed_ips, subnet_store.of_network(tx, network.id))
+    async def create_all(self, context: Context, news: Sequence[NewPort]) -> list[Port]:
+        """Make ports, all or none; see `create`."""
+        owners = [target_project(context, new.project_id) for new in news]
+        for new in news:
+            if new.device_owner.startswith(OWNER_SYSTEM):
+                raise Invalid(f"'{new.device_owner[:64]}' ports are made by kilonova itself.", why="invalid_input")
+
+        def work(tx: Tx) -> list[Port]:
+            return [self._insert(tx, context, owner, new) for owner, new in zip(owners, news, strict=True)]
 
         return await self._ground.db.write(work)
 
     async def update(self, context: Context, port_id: str, values: Mapping[str, Any]) -> Port:
         """Set `name`, `description`, `admin_up`, `device_id`, `device_owner`, `host_id`, `mac`, `port_security`,
-        `fixed_ips` (of WantedIp) or `groups`. Raises NotFound, Invalid, Conflict, NoCapacity."""
+        `fixed_ips` (of WantedIp), `groups`, `allowed_pairs`, `dhcp_options` (those not named stay), `vnic_type` or
+        `profile`. Raises NotFound, Invalid, Conflict, NoCapacity."""
         new = dict(values)
+        _check_vnic(new.get("vnic_type", "normal"))
         if "mac" in new:
             new["mac"] = parse_mac(new["mac"])
         wanted, groups = new.pop("fixed_ips", None), new.pop("groups", None)
@@ -82,11 +82,14 @@ class PortService:
             network_store.hold(tx, old.network_id)
             port_store.lock(tx, port_id)
             old = port_store.get(tx, ALL, port_id)
+            changed = {**new, **_lists(old, new)}
             self._regroup(tx, context, old, new.get("port_security", old.port_security), groups)
             if wanted is not None:
                 porting.readdress(tx, self._ground, old, wanted, subnet_store.of_network(tx, old.network_id))
-            if new:
-                self._set(tx, old, new)
+            if not changed.get("port_security", old.port_security) and changed.get("allowed_pairs", old.allowed_pairs):
+                raise _secured()
+            if changed:
+                self._set(tx, old, changed)
             return port_store.get(tx, ALL, port_id)
 
         return await self._ground.db.write(work)
@@ -118,6 +121,25 @@ class PortService:
         """A page of the ports of the caller's project and networks."""
         return await self._ground.db.read(lambda tx: port_store.find(tx, sight(context), listing))
 
+    def _insert(self, tx: Tx, context: Context, project_id: str, new: NewPort) -> Port:
+        network_store.get(tx, sight(context), new.network_id)
+        network = network_store.hold(tx, new.network_id)
+        security = network.port_security if new.port_security is None else new.port_security
+        if not security and (new.groups or new.allowed_pairs):
+            raise _secured()
+        _check_vnic(new.vnic_type)
+        groups = resolve_groups(tx, self._ground, project_id, new.groups, sight(context)) if security else []
+        row = replace(
+            porting.blank(tx, self._ground.new_id(), network.id, project_id),
+            name=new.name, description=new.description, admin_up=new.admin_up,
+            mac=parse_mac(new.mac) if new.mac else self._ground.new_mac() if new.allowed_pairs else "",
+            device_id=new.device_id, device_owner=new.device_owner, host_id=new.host_id, port_security=security,
+            groups=tuple(groups), dhcp_options=merge((), new.dhcp_options), vnic_type=new.vnic_type,
+            profile=new.profile,
+        )  # fmt: skip
+        row = replace(row, allowed_pairs=check_pairs(new.allowed_pairs, row.mac))
+        return porting.make(tx, self._ground, row, new.fixed_ips, subnet_store.of_network(tx, network.id))
+
     def _regroup(self, tx: Tx, context: Context, old: Port, security: bool, groups: Sequence[str] | None) -> None:
         if groups is None:
             if not security and old.groups:
@@ -144,6 +166,21 @@ class PortService:
         if new.get("mac", old.mac) != old.mac:
             subnets = subnet_store.of_network(tx, old.network_id)
             porting.derive_again(tx, replace(old, mac=new["mac"]), subnets)
+
+
+def _lists(old: Port, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Pairs and options as they will be."""
+    found: dict[str, Any] = {}
+    if "allowed_pairs" in new:
+        found["allowed_pairs"] = check_pairs(new["allowed_pairs"], new.get("mac", old.mac))
+    if "dhcp_options" in new:
+        found["dhcp_options"] = merge(old.dhcp_options, new["dhcp_options"])
+    return found
+
+
+def _check_vnic(kind: str) -> None:
+    if kind != "normal":
+        raise Invalid(f"binding:vnic_type '{kind[:32]}' is not available: NICs are 'normal' ones.", why="invalid_input")
 
 
 def _attached(port: Port) -> Conflict:

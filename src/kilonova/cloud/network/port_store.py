@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,11 +29,11 @@ from sqlalchemy import (
 
 from kilonova.cloud.network import address_store
 from kilonova.cloud.network.listing_store import Fields, chunks, page
-from kilonova.cloud.network.model import OWNER_COMPUTE, Listing, Port
+from kilonova.cloud.network.model import OWNER_COMPUTE, AllowedPair, DhcpOption, Listing, Port
 from kilonova.cloud.network.network_store import owned_ids
 from kilonova.core.context import Scope
 from kilonova.core.errors import Conflict, NotFound
-from kilonova.kit.db import Tx, insert_new, json_column, metadata
+from kilonova.kit.db import Json, Tx, insert_new, json_column, metadata
 
 port = Table(
     "network_port",
@@ -54,6 +55,10 @@ port = Table(
     Column("made", Boolean, nullable=False),
     Column("tag", String(255), nullable=False),
     json_column("tags"),
+    Column("allowed_pairs", Json, nullable=False, server_default="[]"),
+    Column("dhcp_options", Json, nullable=False, server_default="[]"),
+    Column("vnic_type", String(64), nullable=False, server_default="normal"),
+    Column("profile", Json, nullable=False, server_default="{}"),
     Column("revision", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -71,9 +76,10 @@ membership = Table(
 
 _SAME: Final = (
     "id", "network_id", "project_id", "name", "description", "admin_up", "mac", "device_id", "device_owner", "host_id",
-    "hostname", "status", "port_security", "nic_index", "made", "tag", "revision", "created_at", "updated_at",
+    "hostname", "status", "port_security", "nic_index", "made", "tag", "vnic_type",
+    "profile", "revision", "created_at", "updated_at",
 )  # fmt: skip
-_SORTED: Final = tuple(name for name in _SAME if name != "nic_index")
+_SORTED: Final = tuple(name for name in _SAME if name not in ("nic_index", "profile"))
 # What every boot runs is composed once: that costs several times what running it does.
 _GROUPS: Final = (
     select(membership)
@@ -87,10 +93,17 @@ FIELDS: Final[Fields] = {name: port.c[name] for name in _SORTED}
 def add(tx: Tx, row: Port) -> bool:
     """A new port with its groups, without addresses; False when its MAC is taken in the network."""
     values = {name: getattr(row, name) for name in _SAME}
-    if not insert_new(tx, port, {**values, "tags": list(row.tags)}):
+    lists = {"tags": list(row.tags), **columns({"allowed_pairs": row.allowed_pairs, "dhcp_options": row.dhcp_options})}
+    if not insert_new(tx, port, {**values, **lists}):
         return False
     _join(tx, row.id, row.groups)
     return True
+
+
+def columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as their columns hold them."""
+    lists = {n: [list(one) for one in values[n]] for n in ("allowed_pairs", "dhcp_options") if n in values}
+    return {**values, **lists}
 
 
 def get(tx: Tx, scope: Scope, port_id: str) -> Port:
@@ -107,19 +120,21 @@ def lock(tx: Tx, port_id: str) -> None:
 
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Port]:
-    """A page of what the scope may see. Beside `FIELDS` it may be filtered by `subnet_id`, `ip_address` (of fixed ips)
-    and `group_id`."""
+    """A page of what the scope may see. Beside `FIELDS` it may be filtered by `subnet_id`, `ip_address`, `ip_part` (of
+    fixed ips) and `group_id`."""
     filters = dict(listing.filters)
     query = _visible(select(port), scope)
     taken = address_store.address
     for name, column in (("subnet_id", taken.c.subnet_id), ("ip_address", taken.c.address)):
         if name in filters:
             query = query.where(port.c.id.in_(select(taken.c.port_id).where(column.in_(filters.pop(name)))))
+    if "ip_part" in filters:
+        parts = [taken.c.address.contains(part, autoescape=True) for part in filters.pop("ip_part")]
+        query = query.where(port.c.id.in_(select(taken.c.port_id).where(or_(*parts))))
     if "group_id" in filters:
         members = select(membership.c.port_id).where(membership.c.group_id.in_(filters.pop("group_id")))
         query = query.where(port.c.id.in_(members))
-    asked = Listing(filters, listing.sort, listing.limit, listing.marker, listing.reverse)
-    return assemble(tx, page(tx, port, query, FIELDS, asked))
+    return assemble(tx, page(tx, port, query, FIELDS, replace(listing, filters=filters)))
 
 
 def of_device(tx: Tx, device_ids: Iterable[str], owner: str = "", *, lock: bool = False) -> list[Port]:
@@ -157,7 +172,7 @@ def by_ids(tx: Tx, port_ids: Iterable[str]) -> list[Port]:
 
 def change(tx: Tx, port_id: str, values: Mapping[str, Any] | None = None, rise: int = 1) -> None:
     """Set columns, or none, and let the revision rise. Raises Conflict when the MAC is taken in the network."""
-    new = dict(values or {})
+    new = columns(values or {})
     mac = new.get("mac")
     if mac is not None:
         other = port.alias()
@@ -217,6 +232,8 @@ def assemble(tx: Tx, rows: Sequence[Row[Any]]) -> list[Port]:
         Port(
             **{name: getattr(row, name) for name in _SAME},
             tags=tuple(row.tags),
+            allowed_pairs=tuple(AllowedPair(*p) for p in row.allowed_pairs),
+            dhcp_options=tuple(DhcpOption(*o) for o in row.dhcp_options),
             fixed_ips=tuple(fixed.get(row.id, ())),
             groups=tuple(groups.get(row.id, ())),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from kilonova.cloud.network import network_store, port_store, router_store, subnet_store
+from kilonova.cloud.network import floating_store, network_store, port_store, router_store, subnet_store
 from kilonova.cloud.network import port as porting
 from kilonova.cloud.network.address import parse_address, parse_prefix
 from kilonova.cloud.network.ground import Ground, sight
@@ -28,6 +28,8 @@ from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx
+
+MAX_ROUTES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class RouterService:
         def work(tx: Tx) -> Router:
             old = self._locked(tx, context, router_id)
             if "gateway" in new:
+                _check_floating(tx, old, new["gateway"])
                 set_gateway(tx, self._ground, context, old, new["gateway"])
             columns = {k: v for k, v in new.items() if k != "gateway"}
             if "routes" in columns:
@@ -151,8 +154,9 @@ class RouterService:
         """
 
         def work(tx: Tx) -> Port:
-            self._locked(tx, context, router_id)
+            router = self._locked(tx, context, router_id)
             leg = _leg(tx, router_id, subnet_id, port_id)
+            self._check_leg(tx, router, leg)
             porting.remove(tx, self._ground, [leg])
             self._raise(tx, router_id)
             self._ground.tell(tx, Change("network", leg.network_id))
@@ -165,15 +169,65 @@ class RouterService:
         router_store.lock(tx, router_id)
         return router_store.get(tx, sight(context), router_id)
 
+    async def add_routes(self, context: Context, router_id: str, routes: Sequence[Route]) -> Router:
+        """Routes beside those that are there; the same again does nothing. Raises NotFound, Invalid."""
+        return await self._reroute(context, router_id, lambda old: [*old, *(r for r in routes if r not in old)])
+
+    async def remove_routes(self, context: Context, router_id: str, routes: Sequence[Route]) -> Router:
+        """Take routes away; what is not there is no fault. Raises NotFound."""
+        return await self._reroute(context, router_id, lambda old: [r for r in old if r not in routes])
+
+    async def _reroute(
+        self, context: Context, router_id: str, edit: Callable[[Sequence[Route]], Sequence[Route]]
+    ) -> Router:
+        def work(tx: Tx) -> Router:
+            old = self._locked(tx, context, router_id)
+            new = self._check_routes(tx, old, edit(old.routes))
+            self._raise(tx, router_id, {"routes": [list(r) for r in new]})
+            return router_store.get(tx, ALL, router_id)
+
+        return await self._ground.db.write(work)
+
+    def _check_leg(self, tx: Tx, router: Router, leg: Port) -> None:
+        """Raises Conflict while a floating IP or a route needs this leg."""
+        subnets = _subnets_of(tx, [leg])
+        for one in floating_store.of_routers(tx, [router.id]).get(router.id, ()):
+            inside = [f.port_id for f in one.forwardings] or [one.port_id or ""]
+            fixed = [f for p in port_store.by_ids(tx, inside) for f in p.fixed_ips]
+            led = {one.fixed_address, *(f.address for f in one.forwardings)}
+            if any(f.address in led and f.subnet_id == s.id for f in fixed for s in subnets):
+                raise Conflict(
+                    f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
+                    "required by one or more floating IPs.",
+                    why="router_interface_in_use_by_floating_ip",
+                )
+        if any(parse_address(r.nexthop) in parse_prefix(s.cidr) for r in router.routes for s in subnets):
+            raise Conflict(
+                f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
+                "required by one or more routes.",
+                why="router_interface_in_use_by_route",
+            )
+
     def _raise(self, tx: Tx, router_id: str, values: Mapping[str, Any] | None = None) -> None:
         router_store.change(tx, router_id, values)
         self._ground.tell(tx, Change("router", router_id))
 
     def _check_routes(self, tx: Tx, router: Router, routes: Sequence[Route]) -> Sequence[Route]:
         """Each next hop must lie in a network that the router is in."""
-        legs = _subnets_of(tx, port_store.of_device(tx, [router.id], "network:router"))
+        if len(routes) > MAX_ROUTES:
+            raise Invalid(f"Unable to set more than {MAX_ROUTES} routes of router {router.id}", why="routes_exhausted")
+        ports = port_store.of_device(tx, [router.id], "network:router")
+        legs = _subnets_of(tx, ports)
+        own = {f.address for p in ports for f in p.fixed_ips}
         for route in routes:
-            parse_destination(route.destination)
+            if parse_destination(route.destination).version != parse_address(route.nexthop).version:
+                raise Invalid(
+                    f"Invalid format for routes: {route.destination} by {route.nexthop}", why="invalid_routes"
+                )
+            if route.nexthop in own:
+                raise Invalid(
+                    f"Invalid format for routes: the nexthop {route.nexthop} is used by router", why="invalid_routes"
+                )
             hop = parse_address(route.nexthop)
             if not any(hop in parse_prefix(s.cidr) for s in legs):
                 raise Invalid(
@@ -222,6 +276,19 @@ def set_gateway(tx: Tx, ground: Ground, context: Context, router: Router, new: N
             _make_gateway(tx, ground, context, router, new)
     values = {"gateway_network_id": new.network_id if new else None, "snat": new.snat if new else True}
     router_store.change(tx, router.id, values)
+
+
+def _check_floating(tx: Tx, router: Router, new: NewGateway | None) -> None:
+    """Raises Conflict when the gateway would leave a network whose floating IPs lead through it."""
+    old = router.gateway
+    if old is None or (new is not None and new.network_id == old.network_id):
+        return
+    if floating_store.of_routers(tx, [router.id]):
+        raise Conflict(
+            f"Gateway cannot be updated for router {router.id}, since a gateway to external network {old.network_id} "
+            "is required by one or more floating IPs.",
+            why="router_external_gateway_in_use_by_floating_ip",
+        )
 
 
 def _make_gateway(tx: Tx, ground: Ground, context: Context, router: Router, new: NewGateway) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     delete,
     insert,
     literal,
@@ -24,8 +25,10 @@ from sqlalchemy import (
 )
 
 from kilonova.cloud.network import port_store
+from kilonova.cloud.network.address_store import address
 from kilonova.cloud.network.listing_store import Fields, page
-from kilonova.cloud.network.model import ACTIVE, OWNER_GATEWAY, Gateway, Listing, Route, Router
+from kilonova.cloud.network.model import ACTIVE, OWNER_GATEWAY, OWNER_INTERFACE, Gateway, Listing, Route, Router
+from kilonova.cloud.network.subnet_store import subnet
 from kilonova.core.context import Scope
 from kilonova.core.errors import NotFound
 from kilonova.kit.db import Tx, json_column, metadata
@@ -88,6 +91,26 @@ def change(tx: Tx, router_id: str, values: Mapping[str, Any] | None = None) -> N
 def with_gateway_in(tx: Tx, network_id: str) -> list[str]:
     """Routers that have their gateway in this network."""
     return list(tx.execute(select(router.c.id).where(router.c.gateway_network_id == network_id)).scalars())
+
+
+def between(tx: Tx, network_id: str, subnet_id: str) -> str | None:
+    """A router with its gateway in this network and a leg in this subnet; where there are several, the one that is the
+    subnet's gateway, else the oldest."""
+    leg, taken = port_store.port, address
+    is_gateway = case((taken.c.address == subnet.c.gateway_ip, 0), else_=1)
+    query = (
+        select(router.c.id)
+        .join(leg, leg.c.device_id == router.c.id)
+        .join(taken, taken.c.port_id == leg.c.id)
+        .join(subnet, subnet.c.id == taken.c.subnet_id)
+        .where(
+            router.c.gateway_network_id == network_id,
+            leg.c.device_owner == OWNER_INTERFACE,
+            taken.c.subnet_id == subnet_id,
+        )
+        .order_by(is_gateway, router.c.created_at, router.c.id)
+    )
+    return tx.execute(query.limit(1)).scalar_one_or_none()
 
 
 def remove(tx: Tx, router_id: str) -> None:

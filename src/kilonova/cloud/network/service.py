@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from kilonova.cloud.network.address_group_service import AddressGroupService
 from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.network.availability_service import AvailabilityService
+from kilonova.cloud.network.floating_service import FloatingIpService
+from kilonova.cloud.network.forwarding_service import ForwardingService
+from kilonova.cloud.network.grant_service import GrantService
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.network.network_service import NetworkService
+from kilonova.cloud.network.pool_service import AddressScopeService, SubnetPoolService
 from kilonova.cloud.network.port_service import PortService
 from kilonova.cloud.network.router_service import RouterService
 from kilonova.cloud.network.subnet_service import SubnetService
+from kilonova.cloud.network.tag_service import TagService
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.quota.model import DEFAULTS, Use
 from kilonova.core.errors import Invalid
 from kilonova.kit.db import Tx
 
 RESOURCES: Final = (
-    "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule",
+    "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule", "subnetpool",
+    "rbac_policy",
 )  # fmt: skip
 """What is limited here."""
 
@@ -47,6 +55,19 @@ class LimitService:
 
         return await self._ground.db.write(work)
 
+    async def reset(self, project_id: str) -> None:
+        """Go back to the defaults."""
+        await self._ground.db.write(lambda tx: quota.reset_limits(tx, project_id, RESOURCES))
+
+    async def own(self) -> dict[str, dict[str, int]]:
+        """Every limit of the projects that have any of their own here, by project."""
+
+        def work(tx: Tx) -> dict[str, dict[str, int]]:
+            found = quota.own_limits(tx, RESOURCES)
+            return {project_id: {**self.defaults(), **limits} for project_id, limits in found.items()}
+
+        return await self._ground.db.read(work)
+
     def defaults(self) -> dict[str, int]:
         """The limits of a project that has none of its own."""
         return {resource: DEFAULTS[resource] for resource in RESOURCES}
@@ -61,5 +82,13 @@ class NetworkServices:
         self.ports = PortService(ground)
         self.routers = RouterService(ground)
         self.groups = GroupService(ground)
+        self.floating_ips = FloatingIpService(ground)
+        self.forwardings = ForwardingService(ground, self.floating_ips)
+        self.subnet_pools = SubnetPoolService(ground)
+        self.address_scopes = AddressScopeService(ground)
+        self.address_groups = AddressGroupService(ground)
+        self.grants = GrantService(ground)
+        self.tags = TagService(ground)
+        self.availability = AvailabilityService(ground)
         self.limits = LimitService(ground)
         self.allocation = Allocation(ground)

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final
 
-from kilonova.cloud.network import address_store, network_store, port, port_store, router_store, subnet_store
+from kilonova.cloud.network import (
+    address_store,
+    network_store,
+    pool_store,
+    port,
+    port_store,
+    router_store,
+    subnet_store,
+)
+from kilonova.cloud.network import pool as pooling
 from kilonova.cloud.network.address import (
     Prefix,
     check_gateway,
@@ -22,7 +31,7 @@ from kilonova.cloud.network.address import (
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import OWNER_DHCP, Change, Listing, Network, Pool, Route, Subnet
 from kilonova.cloud.quota import store as quota
-from kilonova.core.context import Context
+from kilonova.core.context import ALL, Context, Scope
 from kilonova.core.errors import Conflict, Invalid
 from kilonova.kit.db import Tx
 
@@ -33,10 +42,17 @@ MODES: Final = ("", "slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubnet:
-    """A subnet asked for. `gateway_ip`: an address, None for none, "" for the first; `pools` None: all but it."""
+    """A subnet asked for. `gateway_ip`: an address, None for none, "" for the first; `pools` None: all but it.
+
+    Its prefix is `cidr`, or comes from the pool `pool_id` or the default one: `cidr`, one of `prefixlen`, or any.
+    """
 
     network_id: str
-    cidr: str
+    cidr: str | None = None
+    prefixlen: int | None = None
+    pool_id: str | None = None
+    use_default_pool: bool = False
+    service_types: Sequence[str] = ()
     ip_version: int = 4
     name: str = ""
     description: str = ""
@@ -57,15 +73,24 @@ class SubnetService:
 
     async def create(self, context: Context, new: NewSubnet) -> Subnet:
         """Make a subnet in a network of the caller's own. Raises NotFound, Invalid, Conflict, QuotaExceeded."""
+        return (await self.create_all(context, [new]))[0]
 
-        def work(tx: Tx) -> Subnet:
-            network_store.lock(tx, new.network_id)
-            return insert(tx, self._ground, network_store.get_own(tx, sight(context), new.network_id), new)
+    async def create_all(self, context: Context, news: Sequence[NewSubnet]) -> list[Subnet]:
+        """Make subnets, all or none; see `create`."""
+
+        def work(tx: Tx) -> list[Subnet]:
+            made = []
+            for new in news:
+                network_store.lock(tx, new.network_id)
+                network = network_store.get_own(tx, sight(context), new.network_id)
+                made.append(insert(tx, self._ground, network, new, sight(context)))
+            return made
 
         return await self._ground.db.write(work)
 
     async def update(self, context: Context, subnet_id: str, values: Mapping[str, Any]) -> Subnet:
-        """Set `name`, `description`, `gateway_ip`, `enable_dhcp`, `dns_servers`, `host_routes` or `pools`.
+        """Set `name`, `description`, `gateway_ip`, `enable_dhcp`, `dns_servers`, `host_routes`, `pools` or
+        `service_types`.
 
         Raises NotFound, Invalid, Conflict (gateway in a pool, or in use by a port).
         """
@@ -80,8 +105,7 @@ class SubnetService:
             _check_lists(new.get("dns_servers", ()), new.get("host_routes", ()), parse_prefix(old.cidr))
             if "host_routes" in new:
                 new["host_routes"] = [list(r) for r in new["host_routes"]]
-            if "dns_servers" in new:
-                new["dns_servers"] = list(new["dns_servers"])
+            new.update({name: list(new[name]) for name in ("dns_servers", "service_types") if name in new})
             if pools != old.pools:
                 subnet_store.replace_pools(tx, subnet_id, pools)
             subnet_store.change(tx, subnet_id, new)
@@ -141,9 +165,10 @@ class SubnetService:
         self._ground.tell(tx, Change("network", network_id))
 
 
-def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet) -> Subnet:
-    """Check, charge and store a subnet of `network`, whose lock the caller holds."""
-    prefix = parse_prefix(new.cidr, new.ip_version)
+def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet, scope: Scope = ALL) -> Subnet:
+    """Check, charge and store a subnet of `network`, whose lock the caller holds; `scope` must see its pool."""
+    pool_id = _pool_of(tx, new)
+    prefix = _prefix(tx, scope, network, new, pool_id)
     check_usable(prefix)
     _check_modes(new, prefix)
     gateway = default_gateway(prefix) if new.gateway_ip == "" else _gateway(prefix, new.gateway_ip)
@@ -155,7 +180,7 @@ def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet) -> Subnet:
         description=new.description, ip_version=prefix.version, cidr=str(prefix), gateway_ip=gateway,
         enable_dhcp=new.enable_dhcp, dns_servers=tuple(new.dns_servers), host_routes=tuple(new.host_routes),
         ra_mode=new.ra_mode, address_mode=new.address_mode, tags=(), revision=1, created_at=tx.now, updated_at=tx.now,
-        pools=pools,
+        pools=pools, service_types=tuple(new.service_types), pool_id=pool_id,
     )  # fmt: skip
     quota.charge(tx, row.project_id, f"subnet:{row.id}", {"subnet": 1})
     subnet_store.add(tx, row)
@@ -165,6 +190,29 @@ def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet) -> Subnet:
     network_store.change(tx, network.id)
     ground.tell(tx, Change("network", network.id))
     return row
+
+
+def _pool_of(tx: Tx, new: NewSubnet) -> str | None:
+    if new.use_default_pool:
+        if new.pool_id is not None:
+            raise Invalid("subnetpool_id and use_default_subnetpool cannot both be specified", why="bad_request")
+        found = pool_store.default_id(tx, new.ip_version)
+        if found is None:
+            raise Invalid(f"No default subnetpool found for IPv{new.ip_version}", why="bad_request")
+        return found
+    return new.pool_id
+
+
+def _prefix(tx: Tx, scope: Scope, network: Network, new: NewSubnet, pool_id: str | None) -> Prefix:
+    if pool_id is not None:
+        if new.cidr is not None and new.prefixlen is not None:
+            raise Invalid("cidr and prefixlen cannot both be specified", why="bad_request")
+        return pooling.cut(tx, scope, network, pool_id, new.ip_version, new.prefixlen, new.cidr)
+    if new.prefixlen is not None:
+        raise Invalid("A subnetpool must be specified with prefixlen", why="bad_request")
+    if new.cidr is None:
+        raise Invalid("a subnetpool must be specified in the absence of a cidr", why="bad_request")
+    return parse_prefix(new.cidr, new.ip_version)
 
 
 def _gateway(prefix: Prefix, text: str | None) -> str | None:

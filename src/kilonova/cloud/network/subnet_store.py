@@ -29,7 +29,7 @@ from kilonova.cloud.network.address import at, parse_address, position
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import Listing, Pool, Route, Subnet
 from kilonova.core.errors import NotFound
-from kilonova.kit.db import Tx, json_column, metadata
+from kilonova.kit.db import Json, Tx, json_column, metadata
 
 Position = String(32).with_variant(String(32, collation="C"), "postgresql")
 """An address as `address.position` writes it: its order as text is the order of addresses, on every dialect."""
@@ -51,6 +51,8 @@ subnet = Table(
     Column("ra_mode", String(20), nullable=False),
     Column("address_mode", String(20), nullable=False),
     json_column("tags"),
+    Column("service_types", Json, nullable=False, server_default="[]"),
+    Column("pool_id", String(36), ForeignKey("network_subnet_pool.id"), index=True),
     Column("revision", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -68,7 +70,7 @@ pool = Table(
 
 _SAME: Final = (
     "id", "network_id", "project_id", "name", "description", "ip_version", "cidr", "gateway_ip", "enable_dhcp",
-    "ra_mode", "address_mode", "revision", "created_at", "updated_at",
+    "ra_mode", "address_mode", "pool_id", "revision", "created_at", "updated_at",
 )  # fmt: skip
 # What every boot runs is composed once: that costs several times what running it does.
 _OF_NETWORK: Final = (
@@ -77,6 +79,7 @@ _OF_NETWORK: Final = (
 FIELDS: Final[Fields] = {
     **{name: subnet.c[name] for name in _SAME},
     "gateway_ip": func.coalesce(subnet.c.gateway_ip, ""),
+    "pool_id": func.coalesce(subnet.c.pool_id, ""),
 }
 
 
@@ -86,6 +89,7 @@ def add(tx: Tx, row: Subnet) -> None:
         "dns_servers": list(row.dns_servers),
         "host_routes": [list(r) for r in row.host_routes],
         "tags": list(row.tags),
+        "service_types": list(row.service_types),
     }
     tx.execute(insert(subnet).values(**values))
     _add_pools(tx, row.id, row.pools)
@@ -175,5 +179,6 @@ def _subnet(row: Row[Any], pools: tuple[Pool, ...]) -> Subnet:
         dns_servers=tuple(row.dns_servers),
         host_routes=tuple(Route(*r) for r in row.host_routes),
         tags=tuple(row.tags),
+        service_types=tuple(row.service_types),
         pools=pools,
     )

@@ -28,6 +28,8 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "floatingip": 50,
         "security_group": 10,
         "security_group_rule": 100,
+        "subnetpool": UNLIMITED,
+        "rbac_policy": 10,
         "image_bytes": 1024**4,
     }
 )

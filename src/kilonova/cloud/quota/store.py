@@ -87,9 +87,19 @@ def set_limit(tx: Tx, project_id: str, resource: str, limit: int) -> None:
         tx.execute(update(quota_limit).where(_is(quota_limit, project_id, resource)).values(limit=limit))
 
 
-def reset_limits(tx: Tx, project_id: str) -> None:
-    """Go back to the defaults."""
-    tx.execute(delete(quota_limit).where(quota_limit.c.project_id == project_id))
+def reset_limits(tx: Tx, project_id: str, resources: Iterable[str] | None = None) -> None:
+    """Go back to the defaults (of these resources only)."""
+    gone = delete(quota_limit).where(quota_limit.c.project_id == project_id)
+    tx.execute(gone if resources is None else gone.where(quota_limit.c.resource.in_(list(resources))))
+
+
+def own_limits(tx: Tx, resources: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The limits that projects have of their own, by project, in the order of their ids."""
+    found: dict[str, dict[str, int]] = {}
+    query = select(quota_limit).where(quota_limit.c.resource.in_(list(resources))).order_by(quota_limit.c.project_id)
+    for row in tx.execute(query):
+        found.setdefault(row.project_id, {})[row.resource] = row.limit
+    return found
 
 
 def charge(tx: Tx, project_id: str, consumer: str, amounts: Mapping[str, int], limits_of: str | None = None) -> None:

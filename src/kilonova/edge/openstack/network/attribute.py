@@ -10,11 +10,13 @@ from kilonova.core.errors import Invalid
 from kilonova.kit.http.schema import JsonSchema
 
 MAX_INTEGER: Final = 2**31 - 1
+MAX_BULK: Final = 100
 
 STRING: Final = {"type": "string", "maxLength": 255}
 BOOLEAN: Final = {"type": "boolean"}
 PROJECT: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 UUID: Final = {"type": "string", "format": "uuid"}
+NULL_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,14 @@ def body_schema(member: str, attributes: Sequence[Attribute], act: Literal["c", 
     properties = {a.name: a.schema for a in attributes if act in a.writable and a.schema is not None}
     inner = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
     return {"type": "object", "properties": {member: inner}, "required": [member], "additionalProperties": False}
+
+
+def bulk_schema(one: Any, member: str, collection: str) -> Any:
+    """The schema of `{member: {…}}` or `{collection: [{…}, …]}`."""
+    many = {"type": "array", "items": one["properties"][member], "minItems": 1, "maxItems": MAX_BULK}
+    properties = {**one["properties"], collection: many}
+    only = {"minProperties": 1, "maxProperties": 1, "additionalProperties": False}
+    return {"type": "object", "properties": properties, **only}
 
 
 def read_values(given: Mapping[str, Any], attributes: Sequence[Attribute]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from kilonova.core.context import Context
 from kilonova.core.errors import NotFound
 from kilonova.edge.openstack.network import view
 from kilonova.edge.openstack.network.attribute import (
+    BOOLEAN,
     DESCRIPTION,
     ID,
     NAME,
+    NULL_UUID,
     OWNER,
     REVISION,
     STRING,
@@ -28,11 +30,18 @@ from kilonova.kit.http import Request
 
 _PORT: Final = whole(-1, 65535, nullable=True)
 _READ_PORT: Final = read_whole(-1, 65535)
-_NULL_UUID: Final = {"type": ["string", "null"], "format": "uuid"}
 _ETHERTYPE: Final = {"type": ["string", "null"], "pattern": "^[iI][pP][vV][46]$"}
 _PROTOCOL: Final = {"type": ["string", "integer", "null"], "maxLength": 16, "minimum": 0, "maximum": 255}
 
-_GROUP: Final = (ID, NAME, DESCRIPTION, *OWNER, REVISION)
+_GROUP: Final = (
+    ID,
+    NAME,
+    DESCRIPTION,
+    *OWNER,
+    REVISION,
+    Attribute("stateful", "stateful", BOOLEAN, "cu", "flag"),
+    Attribute("shared", "shared", None, "", "flag", sortable=False),
+)
 _RULE: Final = (
     ID,
     DESCRIPTION,
@@ -44,7 +53,8 @@ _RULE: Final = (
     Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
     Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
     Attribute("remote_ip_prefix", "remote_prefix", {**STRING, "type": ["string", "null"]}, "c", sortable=False),
-    Attribute("remote_group_id", "remote_group", _NULL_UUID, "c", sortable=False),
+    Attribute("remote_group_id", "remote_group", NULL_UUID, "c", sortable=False),
+    Attribute("remote_address_group_id", "remote_addresses", NULL_UUID, "c", sortable=False),
 )
 
 
@@ -70,23 +80,27 @@ class _Rules:
 def groups(services: NetworkServices) -> Resource:
     """`/security-groups`."""
 
-    async def create(request: Request, values: Values) -> Group:
-        return await services.groups.create(
-            request.context, values["name"], values.get("description", ""), values.get("project_id")
-        )
+    async def create(request: Request, values: list[Values]) -> list[Group]:
+        (one,) = values
+        made = await services.groups.create(
+            request.context, one["name"], one.get("description", ""), one.get("project_id"),
+            stateful=one.get("stateful", True),
+        )  # fmt: skip
+        return [made]
 
-    return Resource("security_group", _GROUP, services.groups, create, view.group, required=("name",))
+    return Resource("security_group", _GROUP, services.groups, create, view.group, required=("name",), tagged=True)
 
 
 def rules(services: NetworkServices) -> Resource:
     """`/security-group-rules`."""
 
-    async def create(request: Request, values: Values) -> Rule:
-        # A rule belongs to its group's project, whatever the body says.
-        values.pop("project_id", None)
-        return await services.groups.create_rule(request.context, NewRule(**values))
+    async def create(request: Request, values: list[Values]) -> list[Rule]:
+        for one in values:
+            # A rule belongs to its group's project, whatever the body says.
+            one.pop("project_id", None)
+        return await services.groups.create_rules(request.context, [NewRule(**one) for one in values])
 
     required = ("security_group_id", "direction")
     return Resource(
-        "security_group_rule", _RULE, _Rules(services), create, view.rule, required=required, updatable=False
+        "security_group_rule", _RULE, _Rules(services), create, view.rule, required=required, updatable=False, bulk=True
     )

@@ -12,14 +12,17 @@ from kilonova.edge.openstack.network.attribute import Attribute, read_filter
 from kilonova.kit.http import Request
 
 MAX_PAGE: Final = 1000
+MAX_TAGS: Final = 50
+_TAGS: Final = {"tags": "all", "tags-any": "any", "not-tags": "not-all", "not-tags-any": "not-any"}
 _OTHER: Final = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir", "verbose"})
 
 
-def read_listing(request: Request, attributes: Sequence[Attribute]) -> Listing:
-    """The page that a request asks for. Raises Invalid for what cannot be filtered or sorted by."""
+def read_listing(request: Request, attributes: Sequence[Attribute], *, tagged: bool = False) -> Listing:
+    """The page that a request asks for; `tagged`: tags filter too. Raises Invalid for another filter or sort key."""
     known = {a.name: a for a in attributes if a.query is not None}
     filters: dict[str, tuple[Any, ...]] = {}
-    unknown = sorted(name for name in request.query if name not in known and name not in _OTHER)
+    others = _OTHER | _TAGS.keys() if tagged else _OTHER
+    unknown = sorted(name for name in request.query if name not in known and name not in others)
     if unknown:
         raise Invalid(f"{[u[:64] for u in unknown[:8]]} is invalid attribute for filtering", why="http_bad_request")
     for name, texts in request.query.items():
@@ -27,6 +30,7 @@ def read_listing(request: Request, attributes: Sequence[Attribute]) -> Listing:
             filters[known[name].field] = read_filter(known[name], texts)
     return Listing(
         filters=filters,
+        tags={how: _read_tags(request.query[name]) for name, how in _TAGS.items() if tagged and name in request.query},
         sort=_read_sort(request, known),
         limit=_read_limit(request),
         marker=request.query_one("marker"),
@@ -51,6 +55,10 @@ def pick(request: Request, shown: Mapping[str, Any]) -> Mapping[str, Any]:
     """Only the `fields` asked for, where any are."""
     wanted = request.query.get("fields")
     return shown if not wanted else {name: shown[name] for name in wanted if name in shown}
+
+
+def _read_tags(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(tag for text in texts for tag in text.split(",") if tag)[:MAX_TAGS]
 
 
 def _read_sort(request: Request, known: Mapping[str, Attribute]) -> tuple[tuple[str, bool], ...]:

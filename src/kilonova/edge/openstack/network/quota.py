@@ -35,11 +35,24 @@ class QuotaRoutes:
     def routes(self) -> list[Route]:
         one = "/quotas/{project_id}"
         return [
+            Route("GET", "/quotas", self.list, "get_quotas"),
+            Route("DELETE", one, self.reset, "delete_quota", success=204),
             Route("GET", one, self.show, "get_quota"),
             Route("GET", f"{one}/default", self.show_default, "get_quota"),
             Route("GET", f"{one}/details", self.show_details, "get_quota"),
             Route("PUT", one, self.update, "update_quota", schema=_UPDATE),
         ]
+
+    async def list(self, request: Request) -> Answer:
+        """The projects that have limits of their own."""
+        found = await self._limits.own()
+        return {
+            "quotas": [{"project_id": p, "tenant_id": p, **limits} for p, limits in found.items()],
+        }
+
+    async def reset(self, request: Request) -> None:
+        """Back to the defaults."""
+        await self._limits.reset(request.params["project_id"])
 
     async def show(self, request: Request) -> Answer:
         found = await self._limits.get(request.params["project_id"])

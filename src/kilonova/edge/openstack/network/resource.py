@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from kilonova.cloud.network.model import Listing
 from kilonova.core.context import Context
 from kilonova.core.errors import Forbidden, NotFound
-from kilonova.edge.openstack.network.attribute import Attribute, body_schema, read_values
+from kilonova.edge.openstack.network.attribute import Attribute, body_schema, bulk_schema, read_values
 from kilonova.edge.openstack.network.listing import links, pick, read_listing
 from kilonova.kit.http import Request, Route
 from kilonova.kit.http.route import Answer
@@ -31,8 +31,9 @@ class Commands(Protocol):
 class Resource:
     """List, show, create, update and delete of one kind.
 
-    `create(request, values)` makes one from the domain's words. `view(row, request)` renders it. `allow(request,
-    values)`, where given, refuses members that need more rights than the operation itself.
+    `create(request, values)` makes as many as there are values, in the domain's words: one, or with `bulk` several in
+    one transaction. `view(row, request)` renders one. `allow(request, verb, values)`, where given, refuses members that
+    need more rights than the operation itself. `collection`: where it is not the member's name with an s.
     """
 
     def __init__(
@@ -40,20 +41,24 @@ class Resource:
         member: str,
         attributes: Sequence[Attribute],
         commands: Commands,
-        create: Callable[[Request, Values], Awaitable[Any]],
+        create: Callable[[Request, list[Values]], Awaitable[Sequence[Any]]],
         view: Callable[[Any, Request], Mapping[str, Any]],
         *,
         required: Sequence[str] = (),
         updatable: bool = True,
+        bulk: bool = False,
+        tagged: bool = False,
+        collection: str = "",
         allow: Callable[[Request, str, Values], Awaitable[None]] | None = None,
     ) -> None:
-        self._member, self._collection = member, f"{member}s"
+        self._member, self._collection = member, collection or f"{member}s"
         self._attributes = attributes
         self._commands = commands
         self._create = create
         self._view = view
         self._required = required
         self._updatable = updatable
+        self._bulk, self._tagged = bulk, tagged
         self._allow = allow
 
     def routes(self) -> list[Route]:
@@ -61,6 +66,8 @@ class Resource:
         member, path = self._member, f"/{self._collection.replace('_', '-')}"
         one = f"{path}/{{id}}"
         making = body_schema(member, self._attributes, "c", self._required)
+        if self._bulk:
+            making = bulk_schema(making, member, self._collection)
         changing = body_schema(member, self._attributes, "u", ())
         routes = [
             Route("GET", path, self.list, f"get_{member}"),
@@ -73,7 +80,7 @@ class Resource:
         return routes
 
     async def list(self, request: Request) -> Answer:
-        listing = read_listing(request, self._attributes)
+        listing = read_listing(request, self._attributes, tagged=self._tagged)
         rows = await self._commands.find(request.context, listing)
         shown = [pick(request, self._view(row, request)) for row in rows]
         return {self._collection: shown, **links(request, self._collection, listing, rows)}
@@ -83,10 +90,14 @@ class Resource:
         return {self._member: pick(request, self._view(row, request))}
 
     async def create(self, request: Request) -> Answer:
-        values = read_values(request.json[self._member], self._attributes)
+        is_one = self._member in request.json
+        given = [request.json[self._member]] if is_one else request.json[self._collection]
+        values = [read_values(one, self._attributes) for one in given]
         if self._allow is not None:
-            await self._allow(request, "create", values)
-        return {self._member: self._view(await self._create(request, values), request)}
+            for one in values:
+                await self._allow(request, "create", one)
+        shown = [self._view(row, request) for row in await self._create(request, values)]
+        return {self._member: shown[0]} if is_one else {self._collection: shown}
 
     async def update(self, request: Request) -> Answer:
         values = read_values(request.json[self._member], self._attributes)

@@ -42,6 +42,18 @@ _LEG: Final = {
 }
 
 
+_EXTRA: Final = {
+    "type": "object",
+    "properties": {
+        "router": {
+            "type": "object", "properties": {"routes": ROUTES}, "required": ["routes"], "additionalProperties": False
+        }
+    },
+    "required": ["router"],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
 def _read_gateway(given: Any) -> NewGateway | None:
     if not given:
         return None
@@ -71,12 +83,14 @@ class RouterRoutes:
         self._routers = services.routers
 
     def routes(self) -> list[Route]:
-        plain = Resource("router", _ROUTER, self._routers, self._create, view.router, allow=self._allow)
+        plain = Resource("router", _ROUTER, self._routers, self._create, view.router, tagged=True, allow=self._allow)
         one = "/routers/{id}"
         return [
             *plain.routes(),
             Route("PUT", f"{one}/add_router_interface", self.add, "add_router_interface", schema=_LEG),
             Route("PUT", f"{one}/remove_router_interface", self.remove, "remove_router_interface", schema=_LEG),
+            Route("PUT", f"{one}/add_extraroutes", self.add_routes, "add_extraroutes", schema=_EXTRA),
+            Route("PUT", f"{one}/remove_extraroutes", self.remove_routes, "remove_extraroutes", schema=_EXTRA),
         ]
 
     async def add(self, request: Request) -> Answer:
@@ -102,8 +116,20 @@ class RouterRoutes:
         )
         return view.interface(router_id, leg)
 
-    async def _create(self, request: Request, values: Values) -> Router:
-        return await self._routers.create(request.context, NewRouter(**values))
+    async def add_routes(self, request: Request) -> Answer:
+        """Routes beside those that are there."""
+        routes = read_routes(request.json["router"]["routes"])
+        row = await self._routers.add_routes(request.context, request.params["id"], routes)
+        return {"router": view.router(row, request)}
+
+    async def remove_routes(self, request: Request) -> Answer:
+        """Routes away; what is not there is no fault."""
+        routes = read_routes(request.json["router"]["routes"])
+        row = await self._routers.remove_routes(request.context, request.params["id"], routes)
+        return {"router": view.router(row, request)}
+
+    async def _create(self, request: Request, values: list[Values]) -> list[Router]:
+        return [await self._routers.create(request.context, NewRouter(**values[0]))]
 
     async def _allow(self, request: Request, verb: str, values: Values) -> None:
         given = request.json["router"].get("external_gateway_info") or {}

@@ -11,26 +11,30 @@ from kilonova.core.errors import Failure
 from kilonova.edge.openstack.auth import Gate, build_service
 from kilonova.edge.openstack.fault import network_fault
 from kilonova.edge.openstack.network import discovery
+from kilonova.edge.openstack.network.address_group import AddressGroupRoutes
+from kilonova.edge.openstack.network.availability import AvailabilityRoutes
+from kilonova.edge.openstack.network.floating import ForwardingRoutes, floating_ips
+from kilonova.edge.openstack.network.grant import grants
 from kilonova.edge.openstack.network.group import groups, rules
 from kilonova.edge.openstack.network.network import networks, subnets
+from kilonova.edge.openstack.network.pool import address_scopes, subnet_pools
 from kilonova.edge.openstack.network.port import ports
 from kilonova.edge.openstack.network.quota import QuotaRoutes
 from kilonova.edge.openstack.network.router import RouterRoutes
+from kilonova.edge.openstack.network.tag import TagRoutes
 from kilonova.kit.http import Request, Response, Route, Service, unbuilt
-from kilonova.kit.http.route import Answer
 
 _UNBUILT: Final = (
-    "address-groups", "address-scopes", "auto-allocated-topology", "default-security-group-rules", "flavors",
-    "floatingips", "local_ips", "log", "metering", "ndp_proxies", "network-ip-availabilities",
-    "network_segment_ranges", "qos", "quotas", "rbac-policies", "segments", "service-providers", "service_profiles",
-    "subnetpools", "trunks", "vpn", "bgpvpn", "fwaas", "lbaas", "sfc",
+    "auto-allocated-topology", "default-security-group-rules", "flavors", "local_ips", "log", "metering",
+    "ndp_proxies", "network_segment_ranges", "qos", "segments", "service_profiles", "trunks", "vpn", "bgpvpn", "fwaas",
+    "lbaas", "sfc",
 )  # fmt: skip
-_TAGGED: Final = ("networks", "subnets", "ports", "routers", "security-groups")
 _ROUTER_ACTIONS: Final = (
-    "add_extraroutes", "remove_extraroutes", "add_external_gateways", "remove_external_gateways",
+    "add_external_gateways", "remove_external_gateways",
     "update_external_gateways", "conntrack_helpers", "l3-agents",
 )  # fmt: skip
-_NAMES: Final = {"mac": "Mac", "ip": "Ip", "http": "HTTP", "dns": "DNS", "icmp": "Icmp"}
+_POOL_ACTIONS: Final = ("add_prefixes", "remove_prefixes", "onboard_network_subnets")
+_NAMES: Final = {"mac": "Mac", "ip": "Ip", "http": "HTTP", "dns": "DNS", "icmp": "Icmp", "rbac": "Rbac", "fip": "FIP"}
 
 
 def build_network_service(
@@ -48,19 +52,21 @@ def build_network_service(
         *groups(services).routes(),
         *rules(services).routes(),
         *QuotaRoutes(services).routes(),
-        Route("GET", "/floatingips", _list_floating_ips, "get_floatingip"),
+        *floating_ips(services).routes(),
+        *ForwardingRoutes(services).routes(),
+        *subnet_pools(services).routes(),
+        *address_scopes(services).routes(),
+        *AddressGroupRoutes(services).routes(),
+        *grants(services).routes(),
+        *TagRoutes(services).routes(),
+        *AvailabilityRoutes(services).routes(),
         *unbuilt(*(f"/{name}{tail}" for name in _UNBUILT for tail in ("", "/{rest:path}"))),
-        *unbuilt(*(f"/{name}/{{id}}/tags{tail}" for name in _TAGGED for tail in ("", "/{tag}"))),
         *unbuilt(*(f"/routers/{{id}}/{name}" for name in _ROUTER_ACTIONS)),
         *unbuilt("/ports/{id}/bindings", "/ports/{id}/bindings/{rest:path}", "/agents/{rest:path}"),
+        *unbuilt(*(f"/subnetpools/{{id}}/{name}" for name in _POOL_ACTIONS)),
     ]
     routes = [*discovery.routes(), *(replace(route, path="/v2.0" + route.path) for route in v2)]
     return build_service("network", prefix, routes, gate, fault, observe=observe)
-
-
-async def _list_floating_ips(request: Request) -> Answer:
-    """None, truly: nobody can make one yet. Clients look here whenever they wait for a server or delete one."""
-    return {"floatingips": []}
 
 
 def fault(failure: Failure, request: Request) -> Response:
