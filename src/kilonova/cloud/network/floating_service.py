@@ -83,10 +83,7 @@ class FloatingIpService:
 
         def work(tx: Tx) -> None:
             old = self.locked(tx, context, floating_ip_id)
-            floating_store.remove(tx, floating_ip_id)
-            porting.remove(tx, self._ground, port_store.by_ids(tx, [old.floating_port_id]))
-            quota.refund(tx, f"floatingip:{floating_ip_id}")
-            self.raise_router(tx, old.router_id)
+            porting.remove_floating(tx, self._ground, [old])
 
         await self._ground.db.write(work)
 

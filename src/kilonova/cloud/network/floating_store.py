@@ -138,6 +138,12 @@ def of_routers(tx: Tx, router_ids: Iterable[str]) -> dict[str, list[FloatingIp]]
     return found
 
 
+def leading_nowhere(tx: Tx, network_id: str) -> list[FloatingIp]:
+    """Floating IPs of a network that nothing is led to by; none of them changes until the commit."""
+    query = select(floating_ip).where(floating_ip.c.network_id == network_id, floating_ip.c.router_id.is_(None))
+    return _assemble(tx, list(tx.execute(query.order_by(floating_ip.c.id).with_for_update())))
+
+
 def detach(tx: Tx, port_ids: Collection[str], addresses: Collection[str] | None = None) -> set[str]:
     """Ports (or only these addresses of theirs) are led to no more. Returns the routers that this concerns."""
     routers: set[str | None] = set()

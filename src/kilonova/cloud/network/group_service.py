@@ -75,6 +75,8 @@ class GroupService:
         def work(tx: Tx) -> Group:
             group_store.lock(tx, group_id)
             old = group_store.get_own(tx, sight(context), group_id)
+            if not old.is_default and values.get("name", "").lower() == DEFAULT_GROUP:
+                raise Conflict("Default security group already exists.", why="security_group_default_already_exists")
             if values.get("stateful", old.stateful) != old.stateful and port_store.members(tx, group_id, 1):
                 raise Conflict(f"Security Group {group_id} in use.", why="security_group_in_use")
             if old.is_default and values.get("name", old.name) != old.name:
@@ -264,10 +266,16 @@ def _check_ports(new: NewRule, number: int | None) -> None:
     low, high = new.port_min, new.port_max
     if low is None and high is None:
         return
+    for value in (low, high):
+        if value is not None and not 0 <= value <= 65535:
+            raise Invalid(f"Invalid value for port {value}", why="security_group_invalid_port_value")
     if number in ICMP:
-        for name, value in (("port_range_min", low), ("port_range_max", high)):
-            if value is not None and not 0 <= value <= 255:
-                raise Invalid(f"Invalid value for ICMP {name}: {value}. It must be 0 to 255.", why="invalid_input")
+        for field, name, value in (("type", "port-range-min", low), ("code", "port-range-max", high)):
+            if value is not None and value > 255:
+                raise Invalid(
+                    f"Invalid value for ICMP {field} ({name}) {value}. It must be 0 to 255.",
+                    why="security_group_invalid_icmp_value",
+                )
         if low is None:
             raise Invalid(
                 f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing.",

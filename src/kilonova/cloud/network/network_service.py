@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kilonova.cloud.network import network_store, port, port_store, router_store, sharing, subnet_store
+from kilonova.cloud.network import floating_store, network_store, port, port_store, router_store, sharing, subnet_store
 from kilonova.cloud.network.grant_store import EXTERNAL, SHARED
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import DEFAULT_MTU, OWNER_DHCP, Listing, Network
@@ -74,11 +74,15 @@ class NetworkService:
         return await self._ground.db.write(work)
 
     async def delete(self, context: Context, network_id: str) -> None:
-        """Delete a network and its subnets. Raises NotFound, Conflict while a port or gateway uses it."""
+        """Delete a network, its subnets and floating IPs that lead nowhere.
+
+        Raises NotFound, Conflict while a port, gateway or other floating IP uses it.
+        """
 
         def work(tx: Tx) -> None:
             network_store.lock(tx, network_id)
             network_store.get_own(tx, sight(context), network_id)
+            port.remove_floating(tx, self._ground, floating_store.leading_nowhere(tx, network_id))
             users = port_store.occupants(tx, network_id, OWNER_DHCP, 5)
             if users:
                 raise Conflict(

@@ -31,6 +31,7 @@ from kilonova.cloud.network.model import (
     OWNER_SYSTEM,
     Change,
     FixedIp,
+    FloatingIp,
     Port,
     Subnet,
     WantedIp,
@@ -128,6 +129,17 @@ def remove(tx: Tx, ground: Ground, ports: Collection[Port]) -> None:
     port_store.remove(tx, [one.id for one in ports])
     for one in ports:
         _announce(tx, ground, one, one.groups)
+
+
+def remove_floating(tx: Tx, ground: Ground, rows: Collection[FloatingIp]) -> None:
+    """Give outside addresses back, with their forwardings."""
+    for one in rows:
+        floating_store.remove(tx, one.id)
+        quota.refund(tx, f"floatingip:{one.id}")
+        if one.router_id is not None:
+            router_store.change(tx, one.router_id)
+            ground.tell(tx, Change("router", one.router_id))
+    remove(tx, ground, port_store.by_ids(tx, [one.floating_port_id for one in rows]))
 
 
 def free(tx: Tx, ground: Ground, port: Port) -> None:

@@ -67,6 +67,7 @@ EXTENSIONS: Final = {
     "security-groups-normalized-cidr": ("Normalized CIDR field for security group rules", "Prefixes as they count"),
     "security-groups-remote-address-group": ("Remote address group id field", "Address groups as remotes of rules"),
     "security-groups-shared-filtering": ("Security group filtering on the shared field", "Groups by who shares them"),
+    "service-type": ("Neutron Service Type Management", "Who provides services: nobody else"),
     "sorting": ("Sorting support", "Order of lists by sort_key and sort_dir"),
     "standard-attr-description": ("standard-attr-description", "Descriptions of resources"),
     "standard-attr-revisions": ("Resource revision numbers", "A number that rises with every change"),
@@ -74,6 +75,7 @@ EXTENSIONS: Final = {
     "standard-attr-timestamp": ("Resource timestamps", "When a resource was made and changed"),
     "stateful-security-group": ("Stateful security group", "Groups that let no answers through"),
     "subnet_allocation": ("Subnet Allocation", "Subnets from subnet pools"),
+    "subnet-external-network": ("Subnet belongs to an external network", "They are seen by who sees the network"),
     "subnet-service-types": ("Subnet service types", "Subnets for ports of certain owners"),
 }
 """By alias: the name that Neutron gives it, and what is built of it. What is not built is not listed."""

@@ -15,8 +15,8 @@ from kilonova.edge.openstack.network.attribute import (
     BOOLEAN,
     DESCRIPTION,
     ID,
+    MAX_INTEGER,
     NAME,
-    NULL_UUID,
     OWNER,
     REVISION,
     STRING,
@@ -28,8 +28,9 @@ from kilonova.edge.openstack.network.attribute import (
 from kilonova.edge.openstack.network.resource import Resource, Values
 from kilonova.kit.http import Request
 
-_PORT: Final = whole(-1, 65535, nullable=True)
-_READ_PORT: Final = read_whole(-1, 65535)
+_PORT: Final = whole(-MAX_INTEGER, MAX_INTEGER, nullable=True)
+_READ_PORT: Final = read_whole(-MAX_INTEGER, MAX_INTEGER)
+_NULL_TEXT: Final = {**STRING, "type": ["string", "null"]}
 _ETHERTYPE: Final = {"type": ["string", "null"], "pattern": "^[iI][pP][vV][46]$"}
 _PROTOCOL: Final = {"type": ["string", "integer", "null"], "maxLength": 16, "minimum": 0, "maximum": 255}
 
@@ -52,9 +53,9 @@ _RULE: Final = (
     Attribute("protocol", "protocol", _PROTOCOL, "c", sortable=False, convert=lambda v: None if v is None else str(v)),
     Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
     Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
-    Attribute("remote_ip_prefix", "remote_prefix", {**STRING, "type": ["string", "null"]}, "c", sortable=False),
-    Attribute("remote_group_id", "remote_group", NULL_UUID, "c", sortable=False),
-    Attribute("remote_address_group_id", "remote_addresses", NULL_UUID, "c", sortable=False),
+    Attribute("remote_ip_prefix", "remote_prefix", _NULL_TEXT, "c", sortable=False),
+    Attribute("remote_group_id", "remote_group", _NULL_TEXT, "c", sortable=False),
+    Attribute("remote_address_group_id", "remote_addresses", _NULL_TEXT, "c", sortable=False),
 )
 
 
