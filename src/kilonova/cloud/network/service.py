@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kilonova.cloud.network.address_group_service import AddressGroupService
+from kilonova.cloud.network.agent_service import AgentService
 from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.availability_service import AvailabilityService
 from kilonova.cloud.network.floating_service import FloatingIpService
@@ -89,6 +90,7 @@ class NetworkServices:
         self.address_groups = AddressGroupService(ground)
         self.grants = GrantService(ground)
         self.tags = TagService(ground)
+        self.agents = AgentService(ground)
         self.availability = AvailabilityService(ground)
         self.limits = LimitService(ground)
         self.allocation = Allocation(ground)

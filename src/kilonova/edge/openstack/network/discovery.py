@@ -31,6 +31,7 @@ EXTENSIONS: Final = {
     "address-group": ("Address group", "Prefixes under a name, for rules"),
     "address-scope": ("Address scope", "Where no two subnet pools overlap"),
     "allowed-address-pairs": ("Allowed Address Pairs", "Other sources that a port may use"),
+    "availability_zone": ("Availability Zone", "The zones that hosts are in"),
     "binding": ("Port Binding", "Where ports are bound, for administrators"),
     "default-subnetpools": ("Default Subnetpools", "Subnets from the default pool"),
     "empty-string-filtering": ("Empty String Filtering Extension", "Filters by an empty value"),
@@ -88,8 +89,6 @@ def routes() -> list[Route]:
         Route("GET", "/v2.0", list_resources, PUBLIC),
         Route("GET", "/v2.0/extensions", list_extensions, AUTHENTICATED),
         Route("GET", "/v2.0/extensions/{alias}", show_extension, AUTHENTICATED),
-        Route("GET", "/v2.0/agents", list_agents, "get_agent"),
-        Route("GET", "/v2.0/availability_zones", list_zones, "get_availability_zone"),
         Route("GET", "/v2.0/service-providers", list_providers, "get_service_provider"),
     ]
 
@@ -118,16 +117,6 @@ async def show_extension(request: Request) -> Answer:
     if alias not in EXTENSIONS:
         raise NotFound(f"Extension with alias {alias[:64]} does not exist", why="http_not_found")
     return {"extension": _extension(alias)}
-
-
-async def list_agents(request: Request) -> Answer:
-    """There are none: every host's node realises its own networks."""
-    return {"agents": []}
-
-
-async def list_zones(request: Request) -> Answer:
-    """Networks and routers are not placed in zones."""
-    return {"availability_zones": []}
 
 
 async def list_providers(request: Request) -> Answer:

@@ -64,7 +64,8 @@ RULES: Final = (
     Rule("delete_quota", _ADMIN),
     Rule("get_network_ip_availability", _ADMIN),
     Rule("get_service_provider", _READ),
-    Rule("get_agent", _READ),
+    Rule("get_agent", _ADMIN),
+    Rule("get_agents", _READ),
     Rule("get_availability_zone", _READ),
 )
 """Whose a thing is, and who may see it, is checked by the service, which knows its owner."""

@@ -12,6 +12,7 @@ from kilonova.edge.openstack.auth import Gate, build_service
 from kilonova.edge.openstack.fault import network_fault
 from kilonova.edge.openstack.network import discovery
 from kilonova.edge.openstack.network.address_group import AddressGroupRoutes
+from kilonova.edge.openstack.network.agent import AgentRoutes
 from kilonova.edge.openstack.network.availability import AvailabilityRoutes
 from kilonova.edge.openstack.network.floating import ForwardingRoutes, floating_ips
 from kilonova.edge.openstack.network.grant import grants
@@ -60,9 +61,10 @@ def build_network_service(
         *grants(services).routes(),
         *TagRoutes(services).routes(),
         *AvailabilityRoutes(services).routes(),
+        *AgentRoutes(services).routes(),
         *unbuilt(*(f"/{name}{tail}" for name in _UNBUILT for tail in ("", "/{rest:path}"))),
         *unbuilt(*(f"/routers/{{id}}/{name}" for name in _ROUTER_ACTIONS)),
-        *unbuilt("/ports/{id}/bindings", "/ports/{id}/bindings/{rest:path}", "/agents/{rest:path}"),
+        *unbuilt("/ports/{id}/bindings", "/ports/{id}/bindings/{rest:path}", "/agents/{id}/{rest:path}"),
         *unbuilt(*(f"/subnetpools/{{id}}/{name}" for name in _POOL_ACTIONS)),
     ]
     routes = [*discovery.routes(), *(replace(route, path="/v2.0" + route.path) for route in v2)]
