@@ -93,6 +93,17 @@ class Product:
             "ports": await make(f"{network}/ports", "port", network_id=inside),
             "routers": await make(f"{network}/routers", "router", name="changed"),
             "security-groups": await make(f"{network}/security-groups", "security_group", name="changed"),
+            "subnetpools": await make(f"{network}/subnetpools", "subnetpool", prefixes=["10.64.0.0/10"]),
+            "address-scopes": await make(f"{network}/address-scopes", "address_scope", name="changed", ip_version=4),
+            "address-groups": await make(f"{network}/address-groups", "address_group", name="changed"),
+            "rbac-policies": await make(
+                f"{network}/rbac-policies",
+                "rbac_policy",
+                object_type="network",
+                object_id=inside,
+                action="access_as_shared",
+                target_tenant=self.project_id,
+            ),
             "servers": await make("/compute/v2.1/servers", "server", **server),
             "flavors": await make("/compute/v2.1/flavors", "flavor", name="changed", ram=1, vcpus=1, disk=1),
             "users": await make("/identity/v3/users", "user", name="changed"),
@@ -118,6 +129,10 @@ class Product:
         held = {"objects": [{"name": NOWHERE}], "tags": [{"name": NOWHERE}]}
         catalog = {"namespace": "changed", **held, "properties": {NOWHERE: {"title": "t", "type": "string"}}}
         await self.http.post("/image/v2/metadefs/namespaces", headers=headers, json=catalog)
+        outside = next(n["id"] for n in networks if n["router:external"])
+        self.ids["floatingips"] = await self._make(
+            "/network/v2.0/floatingips", "floatingip", floating_network_id=outside
+        )
         schema_body.KNOWN.update(
             {
                 "security_group_id": [groups[0]["id"], "nowhere"],
@@ -125,6 +140,10 @@ class Product:
                 "public_key": [KEY, "ssh-rsa nothing"],
                 "networks": ["none", "auto", [{"uuid": networks[0]["id"]}]],
                 "network_id": [networks[0]["id"], "nowhere"],
+                "floating_network_id": [n["id"] for n in networks],
+                "object_id": [networks[0]["id"], groups[0]["id"]],
+                "internal_port_id": [self.ids["ports"], NOWHERE],
+                "prefixes": [["10.128.0.0/16"], ["fd00::/48", "bad"]],
                 "subnet_id": [subnets[0]["id"], "nowhere"],
                 "flavorRef": [flavors[0]["id"], "none"],
                 "project_id": [self.project_id],
