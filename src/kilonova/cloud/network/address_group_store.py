@@ -41,7 +41,7 @@ def add(tx: Tx, row: AddressGroup) -> None:
 
 def get(tx: Tx, scope: Scope, group_id: str) -> AddressGroup:
     """One address group that `scope` may see. Raises NotFound."""
-    query = select(address_group, seen_shared(address_group, KIND, scope).label("shared"))
+    query = select(address_group, seen_shared(address_group, KIND, scope.project_id).label("shared"))
     row = tx.execute(
         own_or_shared(address_group, KIND, scope, query).where(address_group.c.id == group_id)
     ).one_or_none()
@@ -60,7 +60,7 @@ def get_own(tx: Tx, scope: Scope, group_id: str) -> AddressGroup:
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[AddressGroup]:
     """A page of what `scope` may see."""
-    shared = seen_shared(address_group, KIND, scope)
+    shared = seen_shared(address_group, KIND, scope.project_id)
     query = own_or_shared(address_group, KIND, scope, select(address_group, shared.label("shared")))
     return [_group(r) for r in page(tx, address_group, query, {**_FIELDS, "shared": shared}, listing)]
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Column,
     ColumnElement,
     Index,
@@ -30,6 +31,8 @@ from kilonova.kit.db import Tx, insert_new, metadata
 EVERYONE: Final = "*"
 SHARED: Final = "access_as_shared"
 EXTERNAL: Final = "access_as_external"
+Whose = str | BindParameter[str] | None
+"""A project's id, or where it will be put in; None: nobody's in particular."""
 
 grant = Table(
     "network_grant",
@@ -89,17 +92,17 @@ def remove_of(tx: Tx, object_id: str) -> list[str]:
     return list(tx.execute(gone).scalars())
 
 
-def granted(object_type: str, scope: Scope, *actions: str) -> Select[Any]:
-    """A subquery: ids of the objects that the scope's project may use by a grant (`SHARED` unless told)."""
-    targets = (EVERYONE,) if scope.is_all else (EVERYONE, scope.project_id)
+def granted(object_type: str, whose: Whose, *actions: str) -> Select[Any]:
+    """A subquery: ids of the objects that a project may use by a grant (`SHARED` unless told)."""
+    targets = (EVERYONE,) if whose is None else (EVERYONE, whose)
     return select(grant.c.object_id).where(
         grant.c.object_type == object_type, grant.c.action.in_(actions or (SHARED,)), grant.c.target.in_(targets)
     )
 
 
-def seen_shared(table: Table, object_type: str, scope: Scope) -> ColumnElement[bool]:
-    """Whether a row of `table` is shared with the scope's project (for all projects: with everyone)."""
-    targets = (EVERYONE,) if scope.is_all else (EVERYONE, scope.project_id)
+def seen_shared(table: Table, object_type: str, whose: Whose) -> ColumnElement[bool]:
+    """Whether a row of `table` is shared with a project (None: with everyone)."""
+    targets = (EVERYONE,) if whose is None else (EVERYONE, whose)
     return exists().where(
         grant.c.object_id == table.c.id,
         grant.c.object_type == object_type,
@@ -112,7 +115,9 @@ def own_or_shared(table: Table, object_type: str, scope: Scope, query: Select[An
     """Only rows of the scope's own or shared with it."""
     if scope.is_all:
         return query
-    return query.where(or_(table.c.project_id == scope.project_id, table.c.id.in_(granted(object_type, scope))))
+    return query.where(
+        or_(table.c.project_id == scope.project_id, table.c.id.in_(granted(object_type, scope.project_id)))
+    )
 
 
 def _visible(query: Select[Any], scope: Scope) -> Select[Any]:

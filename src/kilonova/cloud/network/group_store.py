@@ -136,7 +136,7 @@ def default_id(tx: Tx, project_id: str) -> str | None:
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Group]:
     """A page of the scope's own groups and of those shared with it."""
-    fields = {**FIELDS, "shared": seen_shared(group, KIND, scope)}
+    fields = {**FIELDS, "shared": seen_shared(group, KIND, scope.project_id)}
     return _assemble(tx, page(tx, group, _visible(_seen(scope), scope), fields, listing))
 
 
@@ -240,7 +240,7 @@ def _visible(query: Select[Any], scope: Scope) -> Select[Any]:
 
 
 def _seen(scope: Scope) -> Select[Any]:
-    return select(group, seen_shared(group, KIND, scope).label("shared"))
+    return select(group, seen_shared(group, KIND, scope.project_id).label("shared"))
 
 
 def _assemble(tx: Tx, rows: Sequence[Row[Any]]) -> list[Group]:

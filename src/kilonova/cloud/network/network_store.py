@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Boolean,
     Column,
     Index,
@@ -62,6 +63,17 @@ _SAME: Final = (
 )  # fmt: skip
 # What every boot runs is composed once: that costs several times what running it does.
 _HOLD: Final = select(network).where(network.c.id == bindparam("which")).with_for_update(read=True, key_share=True)
+_ONE_OF_ALL: Final = select(network, seen_shared(network, KIND, None).label("granted")).where(
+    network.c.id == bindparam("which")
+)
+_WHOSE: Final[BindParameter[str]] = bindparam("whose")
+_ONE: Final = select(network, seen_shared(network, KIND, _WHOSE).label("granted")).where(
+    network.c.id == bindparam("which"),
+    or_(
+        network.c.project_id == _WHOSE,
+        network.c.id.in_(granted(KIND, _WHOSE, SHARED, EXTERNAL)),
+    ),
+)
 _NAMES: Final = select(network.c.id, network.c.name).where(network.c.id.in_(bindparam("which", expanding=True)))
 FIELDS: Final[Fields] = {**{name: network.c[name] for name in _SAME}, "status": literal(ACTIVE)}
 
@@ -74,7 +86,8 @@ def add(tx: Tx, row: Network) -> None:
 
 def get(tx: Tx, scope: Scope, network_id: str) -> Network:
     """One network that the scope may see. Raises NotFound."""
-    row = tx.execute(_visible(_seen(scope), scope).where(network.c.id == network_id)).one_or_none()
+    one = _ONE_OF_ALL if scope.is_all else _ONE
+    row = tx.execute(one, {"which": network_id, **({} if scope.is_all else {"whose": scope.project_id})}).one_or_none()
     if row is None:
         raise NotFound(f"Network {network_id} could not be found.", why="network_not_found")
     return _network(row, ids_by_network(tx, [network_id]).get(network_id, ()))
@@ -103,7 +116,7 @@ def lock(tx: Tx, network_id: str) -> None:
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Network]:
     """A page of what the scope may see."""
-    fields = {**FIELDS, "shared": seen_shared(network, KIND, scope)}
+    fields = {**FIELDS, "shared": seen_shared(network, KIND, scope.project_id)}
     rows = page(tx, network, _visible(_seen(scope), scope), fields, listing)
     subnets = ids_by_network(tx, [r.id for r in rows])
     return [_network(r, subnets.get(r.id, ())) for r in rows]
@@ -115,7 +128,7 @@ def usable(tx: Tx, project_id: str) -> list[Network]:
     query = (
         select(network)
         .where(
-            or_(network.c.project_id == project_id, network.c.id.in_(granted(KIND, Scope(project_id)))),
+            or_(network.c.project_id == project_id, network.c.id.in_(granted(KIND, project_id))),
             ~network.c.external,
             network.c.admin_up,
             network.c.id.in_(select(subnet.c.network_id)),
@@ -154,12 +167,12 @@ def remove(tx: Tx, network_id: str) -> None:
 def _visible(query: Select[Any], scope: Scope) -> Select[Any]:
     if scope.is_all:
         return query
-    seen = granted(KIND, scope, SHARED, EXTERNAL)
+    seen = granted(KIND, scope.project_id, SHARED, EXTERNAL)
     return query.where(or_(network.c.project_id == scope.project_id, network.c.id.in_(seen)))
 
 
 def _seen(scope: Scope) -> Select[Any]:
-    return select(network, seen_shared(network, KIND, scope).label("granted"))
+    return select(network, seen_shared(network, KIND, scope.project_id).label("granted"))
 
 
 def visible_ids(scope: Scope) -> Select[Any]:

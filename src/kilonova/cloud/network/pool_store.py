@@ -87,7 +87,7 @@ def add_scope(tx: Tx, row: AddressScope) -> None:
 
 def get_scope(tx: Tx, scope: Scope, scope_id: str) -> AddressScope:
     """One address scope that `scope` may see. Raises NotFound."""
-    query = select(address_scope, seen_shared(address_scope, SCOPE, scope).label("shared"))
+    query = select(address_scope, seen_shared(address_scope, SCOPE, scope.project_id).label("shared"))
     query = own_or_shared(address_scope, SCOPE, scope, query).where(address_scope.c.id == scope_id)
     row = tx.execute(query).one_or_none()
     if row is None:
@@ -97,7 +97,7 @@ def get_scope(tx: Tx, scope: Scope, scope_id: str) -> AddressScope:
 
 def find_scopes(tx: Tx, scope: Scope, listing: Listing) -> list[AddressScope]:
     """A page of what `scope` may see."""
-    shared = seen_shared(address_scope, SCOPE, scope)
+    shared = seen_shared(address_scope, SCOPE, scope.project_id)
     query = own_or_shared(address_scope, SCOPE, scope, select(address_scope, shared.label("shared")))
     return [_scope(r) for r in page(tx, address_scope, query, {**_SCOPE_FIELDS, "shared": shared}, listing)]
 
@@ -125,7 +125,7 @@ def add(tx: Tx, row: SubnetPool) -> None:
 
 def get(tx: Tx, scope: Scope, pool_id: str) -> SubnetPool:
     """One subnet pool that `scope` may see. Raises NotFound."""
-    query = select(subnet_pool, seen_shared(subnet_pool, POOL, scope).label("shared"))
+    query = select(subnet_pool, seen_shared(subnet_pool, POOL, scope.project_id).label("shared"))
     row = tx.execute(own_or_shared(subnet_pool, POOL, scope, query).where(subnet_pool.c.id == pool_id)).one_or_none()
     if row is None:
         raise NotFound(f"Subnet pool {pool_id} could not be found.", why="subnet_pool_not_found")
@@ -142,7 +142,7 @@ def get_own(tx: Tx, scope: Scope, pool_id: str) -> SubnetPool:
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[SubnetPool]:
     """A page of what `scope` may see."""
-    shared = seen_shared(subnet_pool, POOL, scope)
+    shared = seen_shared(subnet_pool, POOL, scope.project_id)
     query = own_or_shared(subnet_pool, POOL, scope, select(subnet_pool, shared.label("shared")))
     return [_pool(r) for r in page(tx, subnet_pool, query, {**_POOL_FIELDS, "shared": shared}, listing)]
 
