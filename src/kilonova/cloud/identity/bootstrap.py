@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kilonova.cloud.identity import store, store_assignment, store_epoch
+from kilonova.cloud.identity import store, store_assignment, store_epoch, store_implication
 from kilonova.cloud.identity.model import DEFAULT_DOMAIN, IMPLICATIONS, ROLES, SYSTEM, Assignment, Named, ScopeKind
 from kilonova.cloud.identity.password import Passwords
 from kilonova.core.ids import NewId, new_hex
@@ -47,7 +47,7 @@ def _found(tx: Tx, hashes: dict[str, str], new_id: NewId, *, is_new: bool) -> Fo
         store.create(tx, "domain", {"id": DEFAULT_DOMAIN, "name": "Default", "description": "The default domain"})
     roles = {name: _ensure_role(tx, name, new_id) for name in ROLES}
     for prior, implied in IMPLICATIONS:
-        store_assignment.imply(tx, roles[prior], roles[implied])
+        store_implication.imply(tx, roles[prior], roles[implied])
     projects = {name: _ensure_project(tx, name, new_id) for name in ("admin", "demo")}
     users = {name: _ensure_user(tx, name, projects[name], hashes[name], new_id) for name in ("admin", "demo")}
     if is_new:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
-from kilonova.cloud.identity import store, store_assignment, store_epoch
+from kilonova.cloud.identity import store, store_effective, store_epoch
 from kilonova.cloud.identity.epoch import Epochs
+from kilonova.cloud.identity.guard import DEFAULT, REFUSED, Lockout, PasswordGuard
 from kilonova.cloud.identity.model import SYSTEM, Domain, Named, Project, ScopeKind, Session, Ticket, User, Wish
+from kilonova.cloud.identity.option import suffices
 from kilonova.cloud.identity.password import Passwords
 from kilonova.cloud.identity.token import Tokens, new_audit_id
 from kilonova.core.errors import NotFound, Unauthenticated
 from kilonova.kit.clock import SECOND, Clock
 from kilonova.kit.db import Database, Tx
-
-REFUSED: Final = "The request you have made requires authentication."
-"""One answer for every reason, so that nobody learns which users or projects exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,13 @@ class Login:
         epochs: Epochs,
         *,
         lifetime: int = 3600,
+        lockout: Lockout = DEFAULT,
         audit_id: Callable[[], str] = new_audit_id,
     ) -> None:
         self._db = db
         self._clock = clock
         self._tokens = tokens
-        self._passwords = passwords
+        self._guard = PasswordGuard(db, passwords, lockout)
         self._epochs = epochs
         self._lifetime = lifetime
         self._audit_id = audit_id
@@ -54,11 +53,8 @@ class Login:
         reason."""
         # The moment before the check: a password changed meanwhile voids the token that the old one is about to get.
         now = self._clock.now()
-        found = await self._db.read(lambda tx: store.find_login(tx, who))
-        user, stored = (found[0], found[1]) if found else (None, None)
-        if not await self._passwords.verify(stored, password) or user is None:
-            raise Unauthenticated(REFUSED)
-        if user.password_expires_at is not None and user.password_expires_at <= now:
+        user = await self._guard.check(who, password, now)
+        if expired(user, now):
             raise Unauthenticated("The password is expired and needs to be changed.")
         expires = (now // SECOND + self._lifetime) * SECOND
         audit = (self._audit_id(),)
@@ -92,10 +88,19 @@ class Login:
     async def _issue(self, wish: Wish, unscoped: Ticket) -> Issued:
         def work(tx: Tx) -> Session:
             kind, target = _resolve(tx, unscoped.user_id, wish)
-            return load_session(tx, replace(unscoped, kind=kind, target_id=target))
+            session = load_session(tx, replace(unscoped, kind=kind, target_id=target))
+            if not suffices(session.user.options, unscoped.methods):
+                raise Unauthenticated(REFUSED)
+            return session
 
         session = await self._db.read(work)
         return Issued(self._tokens.seal(session.ticket), session)
+
+
+def expired(user: User, now: int) -> bool:
+    """Whether the user's password has to be changed before it counts again."""
+    ends = user.password_expires_at
+    return ends is not None and ends <= now and not user.options.get("ignore_password_expiry")
 
 
 def load_session(tx: Tx, ticket: Ticket) -> Session:
@@ -124,7 +129,7 @@ def _load(tx: Tx, ticket: Ticket) -> Session:
     elif ticket.kind == "domain":
         domain = home if ticket.target_id == home.id else store.get(tx, "domain", ticket.target_id)
         _require(ticket, domain)
-    roles = tuple(store_assignment.roles_on(tx, user.id, ticket.kind, ticket.target_id))
+    roles = tuple(store_effective.roles_on(tx, user.id, ticket.kind, ticket.target_id))
     if not roles:
         raise Unauthenticated(REFUSED)
     return Session(ticket, user, home, roles, project, domain)
@@ -155,6 +160,6 @@ def _default_scope(tx: Tx, user_id: str) -> tuple[ScopeKind, str]:
     project_id = user.default_project_id if user else None
     if project_id:
         project = store.find(tx, "project", Named(id=project_id))
-        if project and project.enabled and store_assignment.roles_on(tx, user_id, "project", project_id):
+        if project and project.enabled and store_effective.roles_on(tx, user_id, "project", project_id):
             return "project", project_id
     return "unscoped", ""

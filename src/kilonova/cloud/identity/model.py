@@ -11,7 +11,8 @@ IMPLICATIONS: Final = (("admin", "manager"), ("manager", "member"), ("member", "
 SYSTEM: Final = "all"
 
 ScopeKind = Literal["unscoped", "project", "domain", "system"]
-Kind = Literal["domain", "project", "user", "role"]
+Kind = Literal["domain", "project", "user", "group", "role"]
+ActorKind = Literal["user", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,14 @@ class Domain:
     extra: dict[str, Any] = field(default_factory=dict)
     valid_after: int = 0
     """Tokens that name this and were issued until then do not count."""
+    options: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What owns resources."""
+    """What owns resources. `parent_id` is the domain's id where no project is above; `tags` are there where a reader
+    asked for them."""
 
     id: str
     name: str
@@ -39,6 +43,8 @@ class Project:
     parent_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     valid_after: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +59,75 @@ class User:
     password_expires_at: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     valid_after: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    failures: int = 0
+    """Wrong passwords in a row, the last one at `failed_at`."""
+    failed_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Users who have rights together."""
+
+    id: str
+    name: str
+    domain_id: str
+    description: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A name that policy rules speak of; `domain_id` is None for a role of the whole cloud."""
+    """A name that policy rules speak of; `domain_id` is None for a role of the whole cloud. A domain's role never
+    stands in a token: it counts by what it implies."""
 
     id: str
     name: str
     domain_id: str | None = None
     description: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A user's role on a project, a domain or the system."""
+    """A user's or group's role on a project, a domain or the system; an `inherited` one holds for all projects below
+    the project or in the domain, and not for that itself (OS-INHERIT)."""
+
+    actor_id: str
+    target_kind: ScopeKind
+    target_id: str
+    role_id: str
+    actor_kind: ActorKind = "user"
+    inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """A role that a user really has somewhere, and the assignment that it comes from; `prior_id` is the role that
+    implied it."""
 
     user_id: str
     target_kind: ScopeKind
     target_id: str
     role_id: str
+    source: Assignment
+    prior_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which assignments a list is about; None leaves a field open. `subtree`: also the projects below the target.
+    `domain_id`: only targets in this domain."""
+
+    actor_kind: ActorKind | None = None
+    actor_id: str | None = None
+    role_id: str | None = None
+    target_kind: ScopeKind | None = None
+    target_id: str | None = None
+    inherited: bool | None = None
+    subtree: bool = False
+    domain_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

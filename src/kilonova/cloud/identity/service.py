@@ -1,4 +1,4 @@
-"""Commands and queries on domains, projects, users, roles and assignments. Policy was asked in the edge.
+"""Commands and queries on domains, projects, users, groups and roles. Policy was asked in the edge.
 
 Whatever takes rights away raises the epochs of those it concerns in the same transaction, and declares older tokens
 void where the rights may come back (a user disabled and enabled again).
@@ -7,154 +7,163 @@ void where the rights may come back (a user disabled and enabled again).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from kilonova.cloud.identity import store, store_assignment, store_epoch
+from kilonova.cloud.identity import store, store_assignment, store_epoch, store_group, store_implication, store_project
 from kilonova.cloud.identity.epoch import Epochs
-from kilonova.cloud.identity.login import REFUSED
-from kilonova.cloud.identity.model import DEFAULT_DOMAIN, Assignment, Kind, Named, Project, Role
+from kilonova.cloud.identity.group import Groups
+from kilonova.cloud.identity.guard import DEFAULT, Lockout, PasswordGuard
+from kilonova.cloud.identity.model import DEFAULT_DOMAIN, Kind, Named
+from kilonova.cloud.identity.option import check_change, check_delete, merge
 from kilonova.cloud.identity.password import Passwords
-from kilonova.core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from kilonova.cloud.identity.project import Projects, check_enabled, check_leaf, place
+from kilonova.cloud.identity.rights import Rights, touch_members
+from kilonova.core.errors import Forbidden, Invalid
 from kilonova.core.ids import new_hex
+from kilonova.kit.clock import SECOND
 from kilonova.kit.db import Database, Tx
+
+DAY: Final = 86_400 * SECOND
+TAGGED: Final = ("project", "domain")
 
 
 class Directory:
-    """Everything of identity but tokens."""
+    """Everything of identity but tokens. `password_days`: how long a new password counts, 0 for ever."""
 
     def __init__(
-        self, db: Database, passwords: Passwords, epochs: Epochs, *, new_id: Callable[[], str] = new_hex
+        self,
+        db: Database,
+        passwords: Passwords,
+        epochs: Epochs,
+        *,
+        lockout: Lockout = DEFAULT,
+        password_days: int = 0,
+        new_id: Callable[[], str] = new_hex,
     ) -> None:
         self._db = db
         self._passwords = passwords
         self._epochs = epochs
+        self._guard = PasswordGuard(db, passwords, lockout)
+        self._password_days = password_days
         self._new_id = new_id
+        self.groups = Groups(db, epochs)
+        self.projects = Projects(db)
+        self.rights = Rights(db, epochs)
 
     async def show(self, kind: Kind, identifier: str) -> Any:
-        """A Domain, Project, User or Role. Raises NotFound."""
-        return await self._db.read(lambda tx: store.get(tx, kind, identifier))
+        """A Domain, Project, User, Group or Role. Raises NotFound."""
+        return await self._db.read(lambda tx: _tagged(tx, kind, [store.get(tx, kind, identifier)])[0])
 
-    async def list(self, kind: Kind, where: Mapping[str, Any]) -> list[Any]:
-        """Those whose fields equal `where` (or `name__contains`, `name__startswith`), oldest first."""
-        return await self._db.read(lambda tx: store.list_all(tx, kind, where))
+    async def list(
+        self,
+        kind: Kind,
+        where: Mapping[str, Any],
+        *,
+        tags: Mapping[str, Sequence[str]] | None = None,
+        marker: str | None = None,
+        limit: int = 10_000,
+    ) -> list[Any]:
+        """Those whose fields equal `where` (`name__contains` and the like: `store.list_all`) and that are tagged so
+        (`store_project.tagged`), oldest first, after the id `marker`."""
+
+        def work(tx: Tx) -> list[Any]:
+            also = store_project.tagged(kind, tags) if tags else []
+            return _tagged(tx, kind, store.list_all(tx, kind, where, also=also, marker=marker, limit=limit))
+
+        return await self._db.read(work)
 
     async def create(self, kind: Kind, values: Mapping[str, Any]) -> Any:
         """A new one with these fields (a user's `password` in the clear). Raises Conflict when the name is taken,
-        NotFound when its domain, parent or default project does not exist."""
+        NotFound when its domain, parent or default project does not exist, Invalid and Forbidden for a project that may
+        not be where it says."""
         row = {"id": self._new_id(), **values}
+        names = row.pop("tags", ())
+        if kind == "project":
+            row["parent_id"] = row.get("parent_id") or row["domain_id"]
         if row.get("password") is not None:
             row["password"] = await self._passwords.hash(row["password"])
+        row |= {"options": merge({}, row["options"])} if "options" in row else {}
 
         def work(tx: Tx) -> Any:
             _check_links(tx, kind, row)
-            store.create(tx, kind, row)
-            return store.get(tx, kind, row["id"])
+            if kind == "project":
+                place(tx, row)
+            made = row | ({"password_expires_at": self._expiry(tx.now)} if row.get("password") else {})
+            store.create(tx, kind, made)
+            if names:
+                store_project.set_tags(tx, row["id"], names)
+            return _tagged(tx, kind, [store.get(tx, kind, row["id"])])[0]
 
         return await self._db.write(work)
 
     async def change(self, kind: Kind, identifier: str, values: Mapping[str, Any]) -> Any:
-        """Set fields of one. Raises NotFound, Conflict. Disabling, or a new password, voids the tokens issued
+        """Set fields of one; options are merged. Raises NotFound, Conflict; Forbidden when it is immutable, or for a
+        project below a disabled or above an enabled one. Disabling, or a new password, voids the tokens issued
         before."""
-        row = dict(values)
-        if row.get("password") is not None:
-            row["password"] = await self._passwords.hash(row["password"])
+        given = dict(values)
+        if given.get("password") is not None:
+            given["password"] = await self._passwords.hash(given["password"])
 
         def work(tx: Tx) -> Any:
             before = store.get(tx, kind, identifier)
-            if "domain_id" in row and row["domain_id"] != before.domain_id:
-                raise Invalid("The domain_id cannot be changed.")
-            if row.get("enabled") is False or "password" in row:
-                row["valid_after"] = tx.now
-            if isinstance(row.get("extra"), dict):
-                row["extra"] = {**before.extra, **row["extra"]}
+            check_change(kind, before, values)
+            row = self._changed(tx, before, given)
             _check_links(tx, kind, row)
+            if kind == "project" and "enabled" in row:
+                check_enabled(tx, before, row["enabled"])
+            names = row.pop("tags", None)
+            if names is not None:
+                store_project.set_tags(tx, identifier, names)
             if row:
                 store.change(tx, kind, identifier, row)
-            self._epochs.bump(tx, _subject(kind, identifier))
-            return store.get(tx, kind, identifier)
+            if kind != "group":  # whose name is nobody's right
+                self._epochs.bump(tx, _subject(kind, identifier))
+            return _tagged(tx, kind, [store.get(tx, kind, identifier)])[0]
 
         return await self._db.write(work)
 
     async def change_password(self, user_id: str, original: str, password: str) -> None:
-        """Let a user set a new password. Raises Unauthenticated when the original one is wrong."""
-        found = await self._db.read(lambda tx: store.find_login(tx, Named(id=user_id)))
-        if not await self._passwords.verify(found[1] if found else None, original):
-            raise Unauthenticated(REFUSED)
+        """Let a user set a new password. Raises Unauthenticated when the original one is wrong, Invalid when the user
+        may not change it."""
+        now = await self._db.read(lambda tx: tx.now)
+        user = await self._guard.check(Named(id=user_id), original, now)
+        if user.options.get("lock_password"):
+            raise Invalid("You cannot change your password: it is locked. An administrator can set another one.")
         await self.change("user", user_id, {"password": password})
 
     async def delete(self, kind: Kind, identifier: str) -> None:
-        """Remove one with its assignments. Raises NotFound; Forbidden for a domain that is enabled or the default one,
-        and for a project with children; Conflict for a domain that is not empty."""
+        """Remove one with its assignments; a domain with all that is in it. Raises NotFound; Forbidden for what is
+        immutable, a domain that is enabled or the default one, and a project with children."""
 
         def work(tx: Tx) -> None:
             row = store.get(tx, kind, identifier)
+            check_delete(kind, row)
             if kind == "domain":
-                _check_domain_goes(tx, row)
-            if kind == "project" and store.has_children(tx, identifier):
-                raise Forbidden(f"Cannot delete project {identifier} since it is not a leaf in the hierarchy.")
+                _empty(tx, row)
+            elif kind == "project":
+                check_leaf(tx, identifier)
+                store.forget_projects(tx, {"id": identifier})
+                store_project.set_tags(tx, identifier, ())
+            elif kind == "group":
+                touch_members(tx, self._epochs, identifier)
+                store_group.forget(tx, group_id=identifier)
+            elif kind == "user":
+                store_group.forget(tx, user_id=identifier)
+            elif kind == "role":
+                store_implication.forget(tx, identifier)
             store.remove(tx, kind, identifier)
-            if kind in ("user", "role"):
-                store_assignment.revoke_all(tx, **{f"{kind}_id": identifier})
-            else:
-                store_assignment.revoke_all(tx, target_kind=kind, target_id=identifier)
-            self._epochs.bump(tx, _subject(kind, identifier))
+            store_assignment.revoke_all(tx, kind, identifier)
+            if kind != "group":  # its members were told
+                self._epochs.bump(tx, _subject(kind, identifier))
 
         await self._db.write(work)
 
-    async def grant(self, one: Assignment) -> None:
-        """Give a role to a user on a project, a domain or the system; again does nothing. Raises NotFound."""
+    async def rows(self, ids: Mapping[Kind, str]) -> dict[Kind, Any]:
+        """One row of each kind by its id, as far as it exists: what policy asks about."""
 
-        def work(tx: Tx) -> None:
-            _check_assignment(tx, one)
-            if store_assignment.grant(tx, one):
-                self._epochs.bump(tx, store_epoch.user(one.user_id))
-
-        await self._db.write(work)
-
-    async def revoke(self, one: Assignment) -> None:
-        """Take such a role away. Raises NotFound."""
-
-        def work(tx: Tx) -> None:
-            _check_assignment(tx, one)
-            store_assignment.revoke(tx, one)
-            self._epochs.bump(tx, store_epoch.user(one.user_id))
-
-        await self._db.write(work)
-
-    async def holds(self, one: Assignment) -> None:
-        """Nothing, if the user has exactly this assignment. Raises NotFound."""
-
-        def work(tx: Tx) -> None:
-            _check_assignment(tx, one)
-            if not store_assignment.list_assignments(tx, _fields(one)):
-                raise NotFound(f"Could not find role assignment with role: {one.role_id}.")
-
-        await self._db.read(work)
-
-    async def roles_given(self, user_id: str, target_kind: str, target_id: str) -> Sequence[Role]:
-        """The roles assigned there directly."""
-
-        def work(tx: Tx) -> Sequence[Role]:
-            where = {"user_id": user_id, "target_kind": target_kind, "target_id": target_id}
-            ids = [one.role_id for one in store_assignment.list_assignments(tx, where)]
-            return store.list_all(tx, "role", {}, ids=ids)
-
-        return await self._db.read(work)
-
-    async def assignments(self, where: Mapping[str, str], *, effective: bool) -> Sequence[Assignment]:
-        """Assignments whose fields equal `where`; `effective` adds those that follow by implication."""
-
-        def work(tx: Tx) -> Sequence[Assignment]:
-            direct = {key: value for key, value in where.items() if key != "role_id" or not effective}
-            found = store_assignment.list_assignments(tx, direct)
-            if not effective:
-                return found
-            spread = {
-                Assignment(one.user_id, one.target_kind, one.target_id, role_id): None
-                for one in found
-                for role_id in (one.role_id, *sorted(store_assignment.implied_by(tx, [one.role_id])))
-            }
-            return [one for one in spread if where.get("role_id", one.role_id) == one.role_id]
+        def work(tx: Tx) -> dict[Kind, Any]:
+            found = {kind: store.find(tx, kind, Named(id=identifier)) for kind, identifier in ids.items()}
+            return {kind: row for kind, row in found.items() if row is not None}
 
         return await self._db.read(work)
 
@@ -171,68 +180,56 @@ class Directory:
 
         return await self._db.read(work)
 
-    async def projects_of(self, user_id: str) -> Sequence[Project]:
-        """The enabled projects on which a user has a role."""
-        return await self._db.read(lambda tx: _places_of(tx, user_id, "project"))
+    def _changed(self, tx: Tx, before: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns (and tags) that a change sets."""
+        row = dict(given)
+        if "domain_id" in row and (row["domain_id"] or None) != before.domain_id:
+            raise Invalid("The domain_id cannot be changed.")
+        if row.get("enabled") is False or "password" in row:
+            row["valid_after"] = tx.now
+        if "password" in row:
+            row |= {"password_expires_at": self._expiry(tx.now), "failures": 0}
+        if isinstance(row.get("extra"), dict):
+            row["extra"] = {**before.extra, **row["extra"]}
+        if "options" in row:
+            row["options"] = merge(before.options, row["options"])
+        return row
 
-    async def domains_of(self, user_id: str) -> Sequence[Any]:
-        """The enabled domains on which a user has a role."""
-        return await self._db.read(lambda tx: _places_of(tx, user_id, "domain"))
-
-    async def implications(self) -> Sequence[tuple[Role, Role]]:
-        """Every (prior role, implied role)."""
-
-        def work(tx: Tx) -> Sequence[tuple[Role, Role]]:
-            role = {one.id: one for one in store.list_all(tx, "role", {})}
-            return [(role[a], role[b]) for a, b in store_assignment.implications(tx) if a in role and b in role]
-
-        return await self._db.read(work)
+    def _expiry(self, now: int) -> int | None:
+        return now + self._password_days * DAY if self._password_days else None
 
 
 def _some(tx: Tx, kind: Kind, ids: Sequence[str]) -> Sequence[Any]:
     return store.list_all(tx, kind, {}, ids=ids)
 
 
-def _places_of(tx: Tx, user_id: str, kind: Kind) -> Sequence[Any]:
-    where = {"user_id": user_id, "target_kind": kind}
-    ids = sorted({one.target_id for one in store_assignment.list_assignments(tx, where)})
-    return store.list_all(tx, kind, {"enabled": True}, ids=ids)
-
-
-def _fields(one: Assignment) -> dict[str, str]:
-    return {
-        "user_id": one.user_id,
-        "target_kind": one.target_kind,
-        "target_id": one.target_id,
-        "role_id": one.role_id,
-    }
-
-
-def _check_assignment(tx: Tx, one: Assignment) -> None:
-    store.get(tx, "user", one.user_id)
-    store.get(tx, "role", one.role_id)
-    if one.target_kind == "project" or one.target_kind == "domain":
-        store.get(tx, one.target_kind, one.target_id)
+def _tagged(tx: Tx, kind: Kind, rows: list[Any]) -> list[Any]:
+    return store_project.with_tags(tx, rows) if kind in TAGGED else rows
 
 
 def _check_links(tx: Tx, kind: Kind, row: Mapping[str, Any]) -> None:
     if row.get("domain_id"):
         store.get(tx, "domain", row["domain_id"])
-    if kind == "project" and row.get("parent_id") and row["parent_id"] != row.get("domain_id"):
-        parent = store.get(tx, "project", row["parent_id"])
-        if parent.domain_id != row.get("domain_id", parent.domain_id):
-            raise Invalid("A project lies in the domain of its parent.")
     if kind == "user" and row.get("default_project_id"):
         store.get(tx, "project", row["default_project_id"])
 
 
-def _check_domain_goes(tx: Tx, domain: Any) -> None:
+def _empty(tx: Tx, domain: Any) -> None:
+    """Remove everything in a domain that may go."""
     if domain.id == DEFAULT_DOMAIN:
         raise Forbidden("The default domain cannot be deleted.")
     if domain.enabled:
         raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
-    if store.holds_anything(tx, domain.id):
-        raise Conflict("The domain still has projects or users.")
+    for project in store.list_all(tx, "project", {"domain_id": domain.id}):
+        check_delete("project", project)
+    store_assignment.revoke_domain(tx, domain.id)
+    store_implication.forget_domain(tx, domain.id)
+    store_group.forget_domain(tx, domain.id)
+    store_project.forget_domain_tags(tx, domain.id)
+    store.forget_projects(tx, {"domain_id": domain.id})
+    kinds: tuple[Kind, ...] = ("project", "user", "group", "role")
+    for kind in kinds:
+        store.remove_of_domain(tx, kind, domain.id)
 
 
 def _subject(kind: Kind, identifier: str) -> str:

@@ -1,4 +1,4 @@
-"""Domains, projects, users and roles in the database. Identity rows belong to domains, not to projects, so its
+"""Domains, projects, users, groups and roles in the database. Identity rows belong to domains, not to projects, so its
 functions take no project scope; policy in the edge decides who sees which domain."""
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
+    Integer,
     String,
     Table,
     Text,
     UniqueConstraint,
     and_,
+    case,
     delete,
+    func,
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
-from kilonova.cloud.identity.model import Domain, Kind, Named, Project, Role, User
-from kilonova.core.errors import Conflict, NotFound
+from kilonova.cloud.identity.model import Domain, Group, Kind, Named, Project, Role, User
+from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
 
 identity_domain = Table(
@@ -38,6 +42,7 @@ identity_domain = Table(
     Column("valid_after", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
     json_column("extra"),
+    json_column("options"),
 )
 identity_project = Table(
     "identity_project",
@@ -51,6 +56,7 @@ identity_project = Table(
     Column("valid_after", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
     json_column("extra"),
+    json_column("options"),
     UniqueConstraint("domain_id", "name", name="identity_project_name"),
     Index("identity_project_parent", "parent_id"),
 )
@@ -67,7 +73,21 @@ identity_user = Table(
     Column("valid_after", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
     json_column("extra"),
+    json_column("options"),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("failed_at", BigInteger, nullable=False, default=0),
     UniqueConstraint("domain_id", "name", name="identity_user_name"),
+)
+identity_group = Table(
+    "identity_group",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("domain_id", String(64), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("created_at", BigInteger, nullable=False),
+    json_column("extra"),
+    UniqueConstraint("domain_id", "name", name="identity_group_name"),
 )
 identity_role = Table(
     "identity_role",
@@ -78,6 +98,7 @@ identity_role = Table(
     Column("description", Text),
     Column("created_at", BigInteger, nullable=False),
     json_column("extra"),
+    json_column("options"),
     UniqueConstraint("domain_id", "name", name="identity_role_name"),
 )
 identity_history = Table(
@@ -92,12 +113,20 @@ identity_history = Table(
 
 
 def _domain(row: Any) -> Domain:
-    return Domain(row.id, row.name, row.description, row.enabled, row.extra, row.valid_after)
+    return Domain(row.id, row.name, row.description, row.enabled, row.extra, row.valid_after, row.options)
 
 
 def _project(row: Any) -> Project:
     return Project(
-        row.id, row.name, row.domain_id, row.description, row.enabled, row.parent_id, row.extra, row.valid_after
+        row.id,
+        row.name,
+        row.domain_id,
+        row.description,
+        row.enabled,
+        row.parent_id,
+        row.extra,
+        row.valid_after,
+        row.options,
     )
 
 
@@ -111,17 +140,25 @@ def _user(row: Any) -> User:
         row.password_expires_at,
         row.extra,
         row.valid_after,
+        row.options,
+        row.failures,
+        row.failed_at,
     )
 
 
+def _group(row: Any) -> Group:
+    return Group(row.id, row.name, row.domain_id, row.description, row.extra)
+
+
 def _role(row: Any) -> Role:
-    return Role(row.id, row.name, row.domain_id or None, row.description, row.extra)
+    return Role(row.id, row.name, row.domain_id or None, row.description, row.extra, row.options)
 
 
 _TABLES: Final[Mapping[Kind, tuple[Table, Callable[[Any], Any]]]] = {
     "domain": (identity_domain, _domain),
     "project": (identity_project, _project),
     "user": (identity_user, _user),
+    "group": (identity_group, _group),
     "role": (identity_role, _role),
 }
 
@@ -129,7 +166,10 @@ _TABLES: Final[Mapping[Kind, tuple[Table, Callable[[Any], Any]]]] = {
 def create(tx: Tx, kind: Kind, values: Mapping[str, Any]) -> None:
     """Insert one. Raises Conflict when its name (or id) is taken."""
     table, _ = _TABLES[kind]
-    if not insert_new(tx, table, {"extra": {}, "created_at": tx.now, **values}):
+    blank: dict[str, Any] = {"extra": {}, "created_at": tx.now}
+    if "options" in table.c:
+        blank["options"] = {}
+    if not insert_new(tx, table, {**blank, **values}):
         raise Conflict(
             f"Conflict occurred attempting to store {kind} - Duplicate entry found with name {values['name']}."
         )
@@ -157,16 +197,39 @@ def find_login(tx: Tx, named: Named) -> tuple[User, str | None] | None:
     return None if row is None else (_user(row), row.password)
 
 
+def count_failure(tx: Tx, user_id: str, now: int, since: int) -> None:
+    """One more wrong password at `now`; the first one, if the last is older than `since` (µs)."""
+    columns = identity_user.c
+    count = case((columns.failed_at < since, 1), else_=columns.failures + 1)
+    tx.execute(update(identity_user).where(columns.id == user_id).values(failures=count, failed_at=now))
+
+
 def list_all(
-    tx: Tx, kind: Kind, where: Mapping[str, Any], *, ids: Sequence[str] | None = None, limit: int = 10_000
+    tx: Tx,
+    kind: Kind,
+    where: Mapping[str, Any],
+    *,
+    ids: Sequence[str] | None = None,
+    also: Sequence[Any] = (),
+    marker: str | None = None,
+    limit: int = 10_000,
 ) -> list[Any]:
-    """Those whose columns equal `where` (and whose id is among `ids`), by creation; `name__contains` and
-    `name__startswith` also match."""
+    """Those whose columns equal `where` (and whose id is among `ids`), by creation, after the one with the id `marker`.
+
+    A key may say how to compare: `name__contains`, `__startswith`, `__endswith`, `__ne`, `__lt`, `__lte`, `__gt`,
+    `__gte`, and with an `i` before it (`name__icontains`) without regard to case. `also`: more conditions, of stores.
+    Raises Invalid when the marker is unknown.
+    """
     table, build = _TABLES[kind]
     clauses = [_clause(table, key, value) for key, value in where.items()]
     if ids is not None:
         clauses.append(table.c.id.in_(ids[:1000]))
-    rows = tx.execute(select(table).where(*clauses).order_by(table.c.created_at, table.c.id).limit(limit))
+    if marker is not None:
+        last = tx.execute(select(table.c.created_at).where(table.c.id == marker)).scalar_one_or_none()
+        if last is None:
+            raise Invalid(f"There is no {kind} {marker} to begin after.")
+        clauses.append(tuple_(table.c.created_at, table.c.id) > (last, marker))
+    rows = tx.execute(select(table).where(*clauses, *also).order_by(table.c.created_at, table.c.id).limit(limit))
     return [build(row) for row in rows]
 
 
@@ -192,20 +255,31 @@ def change(tx: Tx, kind: Kind, identifier: str, values: Mapping[str, Any]) -> No
 def remove(tx: Tx, kind: Kind, identifier: str) -> None:
     """Move one to history, without its secrets. Raises NotFound."""
     table, _ = _TABLES[kind]
-    row = tx.execute(select(table).where(table.c.id == identifier)).one_or_none()
-    if row is None:
+    if not _remove(tx, kind, table.c.id == identifier):
         raise NotFound(f"Could not find {kind}: {identifier}.", kind=kind)
-    kept = {key: value for key, value in row._mapping.items() if key != "password"}
-    tx.execute(insert(identity_history).values(kind=kind, id=identifier, name=row.name, deleted_at=tx.now, row=kept))
-    tx.execute(delete(table).where(table.c.id == identifier))
 
 
-def holds_anything(tx: Tx, domain_id: str) -> bool:
-    """Whether a domain still has projects or users."""
-    return any(
-        tx.execute(select(table.c.id).where(table.c.domain_id == domain_id).limit(1)).first() is not None
-        for table in (identity_project, identity_user)
-    )
+def remove_of_domain(tx: Tx, kind: Kind, domain_id: str) -> None:
+    """Move every project, user, group or role of a domain to history."""
+    _remove(tx, kind, _TABLES[kind][0].c.domain_id == domain_id)
+
+
+def _remove(tx: Tx, kind: Kind, which: Any) -> int:
+    table, _ = _TABLES[kind]
+    rows = tx.execute(select(table).where(which)).all()
+    if rows:
+        kept = [{k: v for k, v in row._mapping.items() if k != "password"} for row in rows]
+        past = [{"kind": kind, "id": r["id"], "name": r["name"], "deleted_at": tx.now, "row": r} for r in kept]
+        tx.execute(insert(identity_history), past)
+        tx.execute(delete(table).where(which))
+    return len(rows)
+
+
+def forget_projects(tx: Tx, which: Mapping[str, str]) -> None:
+    """Let nobody have as the default project one that is on its way out (those whose columns equal `which`)."""
+    going = select(identity_project.c.id).where(*(identity_project.c[key] == value for key, value in which.items()))
+    left = identity_user.c.default_project_id.in_(going)
+    tx.execute(update(identity_user).where(left).values(default_project_id=None))
 
 
 def has_children(tx: Tx, project_id: str) -> bool:
@@ -234,11 +308,15 @@ def _reference(table: Table, kind: Kind, named: Named) -> Any:
 
 
 def _clause(table: Table, key: str, value: Any) -> Any:
-    column, _, how = key.partition("__")
-    if how == "contains":
-        return table.c[column].contains(value, autoescape=True)
-    if how == "startswith":
-        return table.c[column].startswith(value, autoescape=True)
+    name, _, how = key.partition("__")
+    column: Any = table.c[name]
+    if how.startswith("i") and isinstance(value, str):
+        column, how, value = func.lower(column), how[1:], value.lower()
+    match how:
+        case "contains" | "startswith" | "endswith":
+            return getattr(column, how)(value, autoescape=True)
+        case "lt" | "lte" | "gt" | "gte" | "ne":
+            return getattr(column, f"__{how.replace('te', 'e')}__")(value)
     if value is None:
-        return or_(table.c[column].is_(None), table.c[column] == "")
-    return table.c[column] == value
+        return or_(column.is_(None), column == "")
+    return column == value

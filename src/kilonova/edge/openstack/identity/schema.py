@@ -11,10 +11,37 @@ _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[a
 _NULL_ID: Final = {**_ID, "type": ["string", "null"]}
 _TEXT: Final = {"type": ["string", "null"], "maxLength": 65535}
 _BOOLEAN: Final = {"type": "boolean"}
-_OPTIONS: Final = {"type": "object", "maxProperties": 20}
+_FLAG: Final = {"type": ["boolean", "null"]}
+_OPTIONS: Final = {"type": "object", "properties": {"immutable": _FLAG}, "additionalProperties": False}
+_RULES: Final = {
+    "type": ["array", "null"],
+    "items": {
+        "type": "array",
+        "items": {"type": "string", "maxLength": 64},
+        "minItems": 1,
+        "maxItems": 20,
+        "uniqueItems": True,
+    },
+    "maxItems": 20,
+    "uniqueItems": True,
+}
+_USER_OPTIONS: Final = {
+    "type": "object",
+    "properties": {
+        "ignore_change_password_upon_first_use": _FLAG,
+        "ignore_password_expiry": _FLAG,
+        "ignore_lockout_failure_attempts": _FLAG,
+        "ignore_user_inactivity": _FLAG,
+        "lock_password": _FLAG,
+        "multi_factor_auth_enabled": _FLAG,
+        "multi_factor_auth_rules": _RULES,
+    },
+    "additionalProperties": False,
+}
+TAG_LENGTH: Final = 255
 _TAGS: Final = {
     "type": "array",
-    "items": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"},
+    "items": {"type": "string", "minLength": 1, "maxLength": TAG_LENGTH, "pattern": r"^[^,/]*\S[^,/]*$"},
     "maxItems": 80,
     "uniqueItems": True,
 }
@@ -44,8 +71,9 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
         "enabled": _BOOLEAN,
         "password": _PASSWORD,
         "description": _TEXT,
-        "options": _OPTIONS,
+        "options": _USER_OPTIONS,
     },
+    "group": {"name": _name(64), "domain_id": _ID, "description": _TEXT},
     "role": {"name": _name(255), "domain_id": _NULL_ID, "description": _TEXT, "options": _OPTIONS},
 }
 _EXTRA: Final = 50
@@ -66,6 +94,7 @@ def change(kind: str) -> dict[str, Any]:
     return _wrap(kind, {"type": "object", "properties": FIELDS[kind], "minProperties": 1, "maxProperties": _EXTRA})
 
 
+TAGS: Final = _wrap("tags", _TAGS)
 CHANGE_PASSWORD: Final = _wrap(
     "user",
     {
@@ -134,5 +163,5 @@ LOGIN: Final = _wrap(
 )
 
 _STRING: Final = single({"type": "string", "maxLength": 255})
-_FILTERS: Final = ("name", "domain_id", "parent_id", "enabled", "is_domain", "name__contains", "name__startswith")
+_FILTERS: Final = ("name", "domain_id", "parent_id", "enabled", "is_domain", "password_expires_at", "limit", "marker")
 LIST: Final = query(dict.fromkeys(_FILTERS, _STRING))

@@ -56,17 +56,19 @@ class TokenRoutes:
 
     async def list_projects(self, request: Request) -> Answer:
         root = f"{request.service_url}/v3"
-        rows = [view.project(row, root) for row in await self._directory.projects_of(request.context.user_id)]
+        rows = [
+            view.project(row, root)
+            for row in await self._directory.rights.projects_of(request.context.user_id, enabled=True)
+        ]
         return view.collection("projects", rows, f"{root}/auth/projects")
 
     async def list_domains(self, request: Request) -> Answer:
         root = f"{request.service_url}/v3"
-        rows = [view.domain(row, root) for row in await self._directory.domains_of(request.context.user_id)]
+        rows = [view.domain(row, root) for row in await self._directory.rights.domains_of(request.context.user_id)]
         return view.collection("domains", rows, f"{root}/auth/domains")
 
     async def list_system(self, request: Request) -> Answer:
-        where = {"user_id": request.context.user_id, "target_kind": "system"}
-        held = await self._directory.assignments(where, effective=False)
+        held = await self._directory.rights.holds_system(request.context.user_id)
         rows: list[dict[str, Any]] = [{"all": True}] if held else []
         return view.collection("system", rows, f"{request.service_url}/v3/auth/system")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kilonova.cloud.identity.model import Assignment, Domain, Project, Role, Session, User
+from kilonova.cloud.identity.model import Assignment, Domain, Effective, Group, Project, Role, Session, User
 
 
 def moment(micros: int) -> str:
@@ -15,9 +16,9 @@ def moment(micros: int) -> str:
 
 def domain(row: Domain, root: str) -> dict[str, Any]:
     return {
-        "tags": [],
-        "options": {},
         **row.extra,
+        "tags": list(row.tags),
+        "options": row.options,
         "id": row.id,
         "name": row.name,
         "description": row.description,
@@ -26,26 +27,50 @@ def domain(row: Domain, root: str) -> dict[str, Any]:
     }
 
 
-def project(row: Project, root: str) -> dict[str, Any]:
+def project(row: Project | Domain, root: str) -> dict[str, Any]:
+    """A project; also a domain, which is one with neither parent nor domain."""
+    home, parent = (None, None) if isinstance(row, Domain) else (row.domain_id, row.parent_id or row.domain_id)
     return {
-        "tags": [],
-        "options": {},
         **row.extra,
+        "tags": list(row.tags),
+        "options": row.options,
         "id": row.id,
         "name": row.name,
-        "domain_id": row.domain_id,
+        "domain_id": home,
         "description": row.description,
         "enabled": row.enabled,
-        "parent_id": row.parent_id or row.domain_id,
-        "is_domain": False,
+        "parent_id": parent,
+        "is_domain": home is None,
         "links": {"self": f"{root}/projects/{row.id}"},
     }
 
 
+def line(row: Project | Domain, parents: Sequence[Project]) -> dict[str, Any] | None:
+    """What is above a project by id, each inside the one below it, the domain innermost."""
+    if isinstance(row, Domain):
+        return None
+    above: dict[str, Any] = {row.domain_id: None}
+    for one in reversed(parents):
+        above = {one.id: above}
+    return above
+
+
+def tree(root_id: str, below: Sequence[Project]) -> dict[str, Any] | None:
+    """What is below a project by id, each inside its parent; None where nothing is."""
+    children: dict[str, list[str]] = {}
+    for one in below:
+        children.setdefault(one.parent_id or one.domain_id, []).append(one.id)
+
+    def inside(identifier: str) -> dict[str, Any] | None:
+        return {child: inside(child) for child in children[identifier]} if identifier in children else None
+
+    return inside(root_id)
+
+
 def user(row: User, root: str) -> dict[str, Any]:
     shown = {
-        "options": {},
         **row.extra,
+        "options": row.options,
         "id": row.id,
         "name": row.name,
         "domain_id": row.domain_id,
@@ -58,10 +83,21 @@ def user(row: User, root: str) -> dict[str, Any]:
     return shown
 
 
+def group(row: Group, root: str) -> dict[str, Any]:
+    return {
+        **row.extra,
+        "id": row.id,
+        "name": row.name,
+        "domain_id": row.domain_id,
+        "description": row.description,
+        "links": {"self": f"{root}/groups/{row.id}"},
+    }
+
+
 def role(row: Role, root: str) -> dict[str, Any]:
     return {
-        "options": {},
         **row.extra,
+        "options": row.options,
         "id": row.id,
         "name": row.name,
         "domain_id": row.domain_id,
@@ -70,7 +106,7 @@ def role(row: Role, root: str) -> dict[str, Any]:
     }
 
 
-VIEWS: dict[str, Any] = {"domain": domain, "project": project, "user": user, "role": role}
+VIEWS: dict[str, Any] = {"domain": domain, "project": project, "user": user, "group": group, "role": role}
 
 
 def collection(name: str, rows: list[dict[str, Any]], address: str) -> dict[str, Any]:
@@ -110,28 +146,41 @@ def token(session: Session, catalog: list[dict[str, Any]] | None) -> dict[str, A
     return {"token": shown}
 
 
-def assignment(row: Assignment, root: str, names: dict[str, dict[str, Any]] | None) -> dict[str, Any]:
+def assignment(row: Assignment | Effective, root: str, names: dict[str, dict[str, Any]] | None) -> dict[str, Any]:
     """One assignment; with `names` (rows by kind and id) names beside the ids."""
-    target: dict[str, Any] = {"id": row.target_id}
-    shown: dict[str, Any] = {"role": {"id": row.role_id}, "user": {"id": row.user_id}}
-    if row.target_kind == "system":
-        shown["scope"] = {"system": {"all": True}}
-        path = f"system/users/{row.user_id}/roles/{row.role_id}"
-    else:
-        shown["scope"] = {row.target_kind: target}
-        path = f"{row.target_kind}s/{row.target_id}/users/{row.user_id}/roles/{row.role_id}"
-    shown["links"] = {"assignment": f"{root}/{path}"}
-    if names is None:
-        return shown
-    for kind, part in (("role", shown["role"]), ("user", shown["user"]), (row.target_kind, target)):
-        named = names.get(kind, {}).get(part["id"])
-        if named is None:
-            continue
-        part["name"] = named.name
-        home = names["domain"].get(getattr(named, "domain_id", None) or "")
-        if home is not None:
-            part["domain"] = _named(home)
-    return shown
+    source = row.source if isinstance(row, Effective) else row
+    actor, actor_id = ("user", row.user_id) if isinstance(row, Effective) else (row.actor_kind, row.actor_id)
+    parts = {"role": {"id": row.role_id}, actor: {"id": actor_id}}
+    if row.target_kind != "system":
+        parts[row.target_kind] = {"id": row.target_id}
+    for kind, part in parts.items() if names is not None else ():
+        _name(kind, part, names or {})
+    scope: dict[str, Any] = {row.target_kind: parts.pop(row.target_kind, {"all": True})}
+    if source.inherited:
+        scope["OS-INHERIT:inherited_to"] = "projects"
+    return {**parts, "scope": scope, "links": _reasons(row, source, root)}
+
+
+def _reasons(row: Assignment | Effective, source: Assignment, root: str) -> dict[str, str]:
+    """Where an assignment comes from: what was given, the membership, the role that implied it."""
+    place = "system" if source.target_kind == "system" else f"{source.target_kind}s/{source.target_id}"
+    path = f"{place}/{source.actor_kind}s/{source.actor_id}/roles/{source.role_id}"
+    links = {"assignment": f"{root}/OS-INHERIT/{path}/inherited_to_projects" if source.inherited else f"{root}/{path}"}
+    if isinstance(row, Effective) and source.actor_kind == "group":
+        links["membership"] = f"{root}/groups/{source.actor_id}/users/{row.user_id}"
+    if isinstance(row, Effective) and row.prior_id is not None:
+        links["prior_role"] = f"{root}/prior_role/{row.prior_id}/implies/{row.role_id}"
+    return links
+
+
+def _name(kind: str, part: dict[str, Any], names: dict[str, dict[str, Any]]) -> None:
+    named = names.get(kind, {}).get(part["id"])
+    if named is None:
+        return
+    part["name"] = named.name
+    home = names["domain"].get(getattr(named, "domain_id", None) or "")
+    if home is not None:
+        part["domain"] = _named(home)
 
 
 def _named(row: Domain) -> dict[str, str]:
