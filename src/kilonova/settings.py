@@ -9,6 +9,7 @@ import msgspec
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+CountOrOff = Annotated[int, msgspec.Meta(ge=0)]
 Ratio = Annotated[float, msgspec.Meta(gt=0)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -27,6 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy_dir: str = ""
     token_minutes: Count = 60
+    lockout_failures: CountOrOff = 10
+    lockout_seconds: Count = 300
+    password_days: CountOrOff = 0
     history_days: Count = 90
     driver: Literal["libvirt", "fake"] = "libvirt"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"

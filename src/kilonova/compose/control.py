@@ -19,6 +19,7 @@ from kilonova.cloud.host.service import HostService
 from kilonova.cloud.identity.authenticator import Authenticator
 from kilonova.cloud.identity.bootstrap import Founded, found
 from kilonova.cloud.identity.epoch import Epochs
+from kilonova.cloud.identity.guard import Lockout
 from kilonova.cloud.identity.key import KeyRing
 from kilonova.cloud.identity.login import Login
 from kilonova.cloud.identity.password import Passwords
@@ -87,9 +88,11 @@ class Control:
         tokens = Tokens(KeyRing(self.state.keys))
         self.passwords = Passwords()
         lifetime = self.settings.token_minutes * 60
-        self.login = Login(self.db, self.clock, tokens, self.passwords, epochs, lifetime=lifetime)
+        lockout = Lockout(self.settings.lockout_failures, self.settings.lockout_seconds)
+        self.login = Login(self.db, self.clock, tokens, self.passwords, epochs, lifetime=lifetime, lockout=lockout)
         self.authenticator = Authenticator(self.db, self.clock, tokens, epochs)
-        self.directory = Directory(self.db, self.passwords, epochs)
+        days = self.settings.password_days
+        self.directory = Directory(self.db, self.passwords, epochs, lockout=lockout, password_days=days)
 
     def _build_nouns(self) -> None:
         keep_free = int(self.settings.low_disk_gb * GIB)

@@ -17,7 +17,7 @@ def merge(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 def check_change(kind: str, before: Any, given: Mapping[str, Any]) -> None:
     """Raises Forbidden when `before` is immutable, unless all that is changed is to make it mutable."""
-    if not before.options.get(IMMUTABLE):
+    if not getattr(before, "options", {}).get(IMMUTABLE):
         return
     if set(given) == {"options"} and given["options"] == {IMMUTABLE: False}:
         return

@@ -20,6 +20,7 @@ from kilonova.edge.openstack.identity.group import MemberRoutes
 from kilonova.edge.openstack.identity.inference import InferenceRoutes
 from kilonova.edge.openstack.identity.project import ProjectRoutes
 from kilonova.edge.openstack.identity.role_assignment import RoleAssignmentRoutes
+from kilonova.edge.openstack.identity.throttle import Throttle
 from kilonova.edge.openstack.identity.token import TokenRoutes
 from kilonova.edge.openstack.policy import Enforcer
 from kilonova.kit.http import Route, Service, unbuilt
@@ -47,6 +48,7 @@ _UNBUILT: Final = (
     "/OS-EP-FILTER/{rest:path}",
     "/OS-SIMPLE-CERT/{rest:path}",
 )
+_GUESSED: Final = {("POST", "/auth/tokens"), ("POST", "/users/{user_id}/password")}
 _MAY_BE_NONE: Final = frozenset({"target.role.domain_id"})
 """Rules ask whether a role belongs to the whole cloud."""
 
@@ -71,6 +73,7 @@ def build_identity(
     prefix: str = "/identity",
     region: str = "RegionOne",
     observe: Callable[[str, str, int, float], None] | None = None,
+    throttle: Throttle | None = None,
 ) -> Service:
     """The identity service, with the catalog of `endpoints`. `enforcer` holds `identity.policy.RULES`."""
     catalog = Catalog(endpoints, region)
@@ -86,6 +89,8 @@ def build_identity(
         *(route for kind in _KINDS for route in KindRoutes(kind, directory).routes()),
         *unbuilt(*_UNBUILT),
     ]
+    throttle = throttle or Throttle()
+    v3 = [throttle.guard(route) if (route.method, route.path) in _GUESSED else route for route in v3]
     routes = [*discovery_routes(), *(_under(route, "/v3") for route in v3)]
     gate = IdentityGate(authenticator, enforcer)
     return build_service("identity", prefix, routes, gate, identity_fault, observe=observe)
