@@ -116,7 +116,7 @@ class ProjectRoutes:
 
     async def put_tag(self, request: Request) -> Answer:
         project_id, tag = request.params["project_id"], request.params["tag"]
-        if not 0 < len(tag) <= schema.TAG_LENGTH or "," in tag or "/" in tag:
+        if not tag.strip() or len(tag) > schema.TAG_LENGTH or "," in tag or "/" in tag:
             raise Invalid(f"A tag has 1 to {schema.TAG_LENGTH} characters, and neither ',' nor '/'.")
         await self._projects.add_tag(project_id, tag)
         return Response(201, headers=[("location", request.base_url + request.path)])

@@ -41,7 +41,7 @@ _USER_OPTIONS: Final = {
 TAG_LENGTH: Final = 255
 _TAGS: Final = {
     "type": "array",
-    "items": {"type": "string", "minLength": 1, "maxLength": TAG_LENGTH, "pattern": r"^[^,/]*\S[^,/]*$"},
+    "items": {"type": "string", "minLength": 1, "maxLength": TAG_LENGTH, "pattern": r"^[^,/]*[^,/\s][^,/]*$"},
     "maxItems": 80,
     "uniqueItems": True,
 }
