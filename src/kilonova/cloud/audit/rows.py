@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kilonova.cloud.audit.model import Finding
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Debt, Host
+from kilonova.cloud.identity import store as identity
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server import store as servers
@@ -35,6 +36,7 @@ class Rows:
     ports: list[tuple[str, str]]
     miscounted_hosts: list[str]
     miscounted_quotas: list[tuple[str, str, int, int]]
+    ownerless: list[tuple[str, str]]
 
 
 def collect(tx: Tx, ports: Iterable[tuple[str, str]]) -> Rows:
@@ -53,6 +55,7 @@ def collect(tx: Tx, ports: Iterable[tuple[str, str]]) -> Rows:
         ports=list(ports),
         miscounted_hosts=hosts.miscounted(tx),
         miscounted_quotas=quota.recount(tx),
+        ownerless=servers.owned_by(tx, identity.gone(tx, "project", servers.owners(tx))),
     )
 
 
@@ -98,6 +101,9 @@ def _check_operations(rows: Rows) -> Iterator[Finding]:
 
 
 def _check_servers(rows: Rows) -> Iterator[Finding]:
+    for server_id, project_id in rows.ownerless:
+        problem = f"its project {project_id} was deleted"
+        yield Finding("server", server_id, "", problem, "Delete it as an administrator.")
     claimed = {(h, c.removeprefix(SERVER)) for h, c in rows.claims}
     for server_id, (phase, host_id) in rows.servers.items():
         if server_id in rows.busy:

@@ -275,6 +275,16 @@ def _remove(tx: Tx, kind: Kind, which: Any) -> int:
     return len(rows)
 
 
+def gone(tx: Tx, kind: Kind, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` that existed and were deleted."""
+    past = identity_history.c
+    found: list[str] = []
+    for at in range(0, len(ids), 1000):
+        rows = tx.execute(select(past.id).where(past.kind == kind, past.id.in_(ids[at : at + 1000])))
+        found += [row.id for row in rows]
+    return found
+
+
 def forget_projects(tx: Tx, which: Mapping[str, str]) -> None:
     """Let nobody have as the default project one that is on its way out (those whose columns equal `which`)."""
     going = select(identity_project.c.id).where(*(identity_project.c[key] == value for key, value in which.items()))

@@ -254,6 +254,19 @@ def ids(tx: Tx) -> dict[str, tuple[str, str | None]]:
     return {r.id: (r.phase, r.host_id) for r in rows}
 
 
+def owners(tx: Tx) -> list[str]:
+    """The projects that have live servers."""
+    return [row.project_id for row in tx.execute(select(server.c.project_id).distinct())]
+
+
+def owned_by(tx: Tx, project_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """(server, project) of every live server of these projects, for the audit."""
+    if not project_ids:
+        return []
+    rows = tx.execute(select(server.c.id, server.c.project_id).where(server.c.project_id.in_(project_ids)))
+    return [(row.id, row.project_id) for row in rows]
+
+
 def phases(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
     """The phases of live servers by id."""
     if not server_ids:
