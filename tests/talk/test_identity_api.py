@@ -132,7 +132,7 @@ async def test_a_token_tells_who_where_and_what(site: Site) -> None:
         ({"identity": {"methods": ["password"], "password": {"user": DEMO}}, "scope": "all"}, 400),
         ({"identity": {"methods": ["password"], "password": {"user": DEMO}}, "scope": {"system": {"all": False}}}, 400),
         ({"identity": {"methods": ["password"], "password": {"user": DEMO}}, "scope": {"system": {"all": True}}}, 401),
-        ({"identity": {"methods": ["token"], "token": {"id": "forged"}}}, 401),
+        ({"identity": {"methods": ["token"], "token": {"id": "forged"}}}, 404),
         ({"identity": {"methods": ["unknown"]}}, 401),
         ({"identity": {"methods": ["totp"]}}, 501),
     ],

@@ -61,9 +61,13 @@ class Login:
         return await self._issue(wish, Ticket(user.id, "unscoped", "", ("password",), now, expires, audit))
 
     async def by_token(self, token: str, wish: Wish) -> Issued:
-        """Another scope for who holds a token; it expires when the first one does. Raises Unauthenticated."""
+        """Another scope for who holds a token; it expires when the first one does. Raises NotFound for one that does not
+        count any more (as Keystone answers), Unauthenticated for a scope without roles."""
         now = self._clock.now()
-        ticket = (await self.validate(token)).ticket
+        try:
+            ticket = (await self.validate(token)).ticket
+        except Unauthenticated:
+            raise NotFound("Could not find token.") from None
         methods = ticket.methods if "token" in ticket.methods else (*ticket.methods, "token")
         audit = (self._audit_id(), ticket.audit_ids[-1])
         return await self._issue(wish, Ticket(ticket.user_id, "unscoped", "", methods, now, ticket.expires_at, audit))
