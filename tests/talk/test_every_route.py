@@ -108,6 +108,7 @@ class Product:
             "flavors": await make("/compute/v2.1/flavors", "flavor", name="changed", ram=1, vcpus=1, disk=1),
             "users": await make("/identity/v3/users", "user", name="changed"),
             "roles": await make("/identity/v3/roles", "role", name="changed"),
+            "groups": await make("/identity/v3/groups", "group", name="changed"),
             "domains": await make("/identity/v3/domains", "domain", name="changed"),
             "projects": await make("/identity/v3/projects", "project", name="changed"),
             "os-quota-sets": self.project_id,

@@ -23,7 +23,8 @@ class Groups:
         """Let a user belong to a group; again does nothing. Raises NotFound."""
 
         def work(tx: Tx) -> None:
-            _check(tx, group_id, user_id)
+            store.hold(tx, "group", group_id)
+            store.hold(tx, "user", user_id)
             if store_group.add(tx, group_id, user_id):
                 self._epochs.bump(tx, store_epoch.user(user_id))
 

@@ -61,8 +61,8 @@ class Login:
         return await self._issue(wish, Ticket(user.id, "unscoped", "", ("password",), now, expires, audit))
 
     async def by_token(self, token: str, wish: Wish) -> Issued:
-        """Another scope for who holds a token; it expires when the first one does. Raises NotFound for one that does not
-        count any more (as Keystone answers), Unauthenticated for a scope without roles."""
+        """Another scope for who holds a token; it expires when the first one does. Raises NotFound for one that does
+        not count any more (as Keystone answers), Unauthenticated for a scope without roles."""
         now = self._clock.now()
         try:
             ticket = (await self.validate(token)).ticket

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kilonova.cloud.identity import store, store_effective, store_project
-from kilonova.cloud.identity.model import Domain, Named, Project
+from kilonova.cloud.identity.model import Domain, Kind, Named, Project
 from kilonova.cloud.identity.option import check_change
 from kilonova.core.errors import Forbidden, Invalid, NotFound
 from kilonova.kit.db import Database, Tx
@@ -93,7 +93,7 @@ def place(tx: Tx, row: Mapping[str, Any]) -> None:
     Forbidden when it would be too deep."""
     if row["parent_id"] == row["domain_id"]:
         return
-    parent: Project = store.get(tx, "project", row["parent_id"])
+    parent: Project = store.hold(tx, "project", row["parent_id"])
     if parent.domain_id != row["domain_id"]:
         raise Invalid("Cannot create project, since it specifies its domain_id, but its parent is in another domain.")
     line = [parent, *store_project.parents(tx, parent)]
@@ -129,7 +129,8 @@ def _find(tx: Tx, identifier: str) -> Project | Domain:
 
 
 def _find_changeable(tx: Tx, identifier: str) -> Project | Domain:
-    found = _find(tx, identifier)
+    kind: Kind = "project" if isinstance(_find(tx, identifier), Project) else "domain"
+    found: Project | Domain = store.hold(tx, kind, identifier, alone=True)
     check_change("project", found, {"tags": ()})
     return found
 

@@ -20,6 +20,8 @@ from kilonova.kit.db import Database, Tx
 
 NEVER_IMPLIED: Final = frozenset({"admin"})
 """Roles that no other role may imply, as Keystone's `prohibited_implied_role`."""
+LISTED: Final = store_assignment.LISTED
+"""A list of so many assignments may have left some out."""
 MANY: Final = 100
 """How many members of a group are told one by one that their rights changed; of more, everybody is."""
 
@@ -56,7 +58,7 @@ class Rights:
         """Nothing, if exactly this was given. Raises NotFound."""
 
         def work(tx: Tx) -> None:
-            _check_named(tx, one)
+            _check_place(tx, Sought(one.actor_kind, one.actor_id, None, one.target_kind, one.target_id))
             if not store_assignment.holds(tx, one):
                 raise NotFound(f"Could not find role assignment with role: {one.role_id}.")
 
@@ -125,7 +127,8 @@ class Rights:
         implied by one of the whole cloud, and for a ring."""
 
         def work(tx: Tx) -> tuple[Role, Role]:
-            prior, implied = store.get(tx, "role", prior_id), store.get(tx, "role", implied_id)
+            first, second = (store.hold(tx, "role", one, alone=True) for one in sorted((prior_id, implied_id)))
+            prior, implied = (first, second) if first.id == prior_id else (second, first)
             if implied.name in NEVER_IMPLIED:
                 raise Forbidden(f"{implied_id} cannot be an implied role.")
             if prior.domain_id is None and implied.domain_id is not None:
@@ -165,10 +168,10 @@ def touch_members(tx: Tx, epochs: Epochs, group_id: str) -> None:
 
 
 def _check_named(tx: Tx, one: Assignment) -> tuple[Role, Project | Domain | None]:
-    store.get(tx, one.actor_kind, one.actor_id)
-    role: Role = store.get(tx, "role", one.role_id)
+    store.hold(tx, one.actor_kind, one.actor_id)
+    role: Role = store.hold(tx, "role", one.role_id)
     if one.target_kind == "project" or one.target_kind == "domain":
-        return role, store.get(tx, one.target_kind, one.target_id)
+        return role, store.hold(tx, one.target_kind, one.target_id)
     return role, None
 
 

@@ -105,7 +105,7 @@ class Directory:
             given["password"] = await self._passwords.hash(given["password"])
 
         def work(tx: Tx) -> Any:
-            before = store.get(tx, kind, identifier)
+            before = store.hold(tx, kind, identifier, alone=True)
             check_change(kind, before, values)
             row = self._changed(tx, before, given)
             _check_links(tx, kind, row)
@@ -136,7 +136,7 @@ class Directory:
         immutable, a domain that is enabled or the default one, and a project with children."""
 
         def work(tx: Tx) -> None:
-            row = store.get(tx, kind, identifier)
+            row = store.hold(tx, kind, identifier, alone=True)
             check_delete(kind, row)
             if kind == "domain":
                 _empty(tx, row)
@@ -209,9 +209,9 @@ def _tagged(tx: Tx, kind: Kind, rows: list[Any]) -> list[Any]:
 
 def _check_links(tx: Tx, kind: Kind, row: Mapping[str, Any]) -> None:
     if row.get("domain_id"):
-        store.get(tx, "domain", row["domain_id"])
+        store.hold(tx, "domain", row["domain_id"])
     if kind == "user" and row.get("default_project_id"):
-        store.get(tx, "project", row["default_project_id"])
+        store.hold(tx, "project", row["default_project_id"])
 
 
 def _empty(tx: Tx, domain: Any) -> None:
@@ -220,6 +220,9 @@ def _empty(tx: Tx, domain: Any) -> None:
         raise Forbidden("The default domain cannot be deleted.")
     if domain.enabled:
         raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
+    kinds: tuple[Kind, ...] = ("project", "user", "group", "role")
+    for kind in kinds:
+        store.hold_domain(tx, kind, domain.id)
     for project in store.list_all(tx, "project", {"domain_id": domain.id}):
         check_delete("project", project)
     store_assignment.revoke_domain(tx, domain.id)
@@ -227,7 +230,6 @@ def _empty(tx: Tx, domain: Any) -> None:
     store_group.forget_domain(tx, domain.id)
     store_project.forget_domain_tags(tx, domain.id)
     store.forget_projects(tx, {"domain_id": domain.id})
-    kinds: tuple[Kind, ...] = ("project", "user", "group", "role")
     for kind in kinds:
         store.remove_of_domain(tx, kind, domain.id)
 

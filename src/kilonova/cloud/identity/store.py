@@ -184,6 +184,22 @@ def get(tx: Tx, kind: Kind, identifier: str) -> Any:
     return build(row)
 
 
+def hold(tx: Tx, kind: Kind, identifier: str, *, alone: bool = False) -> Any:
+    """As `get`; nobody deletes it before this transaction ends, nor, when it is held `alone`, holds it meanwhile. Who
+    is about to name a row holds it; who changes or deletes one holds it alone."""
+    table, build = _TABLES[kind]
+    row = tx.execute(select(table).where(table.c.id == identifier).with_for_update(read=not alone)).one_or_none()
+    if row is None:
+        raise NotFound(f"Could not find {kind}: {identifier}.", kind=kind)
+    return build(row)
+
+
+def hold_domain(tx: Tx, kind: Kind, domain_id: str) -> None:
+    """Hold alone every project, user, group or role of a domain."""
+    table, _ = _TABLES[kind]
+    tx.execute(select(table.c.id).where(table.c.domain_id == domain_id).order_by(table.c.id).with_for_update())
+
+
 def find(tx: Tx, kind: Kind, named: Named) -> Any | None:
     """One by reference, or None; a domain is found by id or name alone."""
     table, build = _TABLES[kind]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kilonova.cloud.identity.model import SYSTEM, ActorKind, Assignment, Effective, Kind, ScopeKind, Sought
+from kilonova.cloud.identity.rights import LISTED
 from kilonova.cloud.identity.service import Directory
 from kilonova.core.errors import Invalid
 from kilonova.edge.openstack.identity import view
@@ -42,7 +43,8 @@ class RoleAssignmentRoutes:
         names = await self._names(rows) if flag(request, "include_names") else None
         root = f"{request.service_url}/v3"
         shown = [view.assignment(row, root, names) for row in rows]
-        return view.collection("role_assignments", shown, f"{root}/role_assignments")
+        document = view.collection("role_assignments", shown, f"{root}/role_assignments")
+        return document | ({"truncated": True} if len(rows) >= LISTED else {})
 
     async def _names(self, rows: Iterable[Assignment | Effective]) -> dict[str, dict[str, Any]]:
         wanted: dict[Kind, set[str]] = {kind: set() for kind in ("user", "group", "role", "project", "domain")}
