@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +130,27 @@ async def build_people(place: Path, ids: Mapping[str, str] | None = None) -> Peo
     else:
         people.ids.update(ids)
     return people
+
+
+def build_settled(template: Path, place: Path) -> tuple[Path, dict[str, str]]:
+    """The world as it is before each test, made once in `place`, and the ids in it; `template`: a database with all
+    tables."""
+    shutil.copy(template, place / "test.db")
+
+    async def build() -> dict[str, str]:
+        one = await build_people(place)
+        await one.client.aclose()
+        await one.db.close()
+        return one.ids
+
+    return place, asyncio.run(build())
+
+
+@asynccontextmanager
+async def reopen(settled: tuple[Path, dict[str, str]], place: Path) -> AsyncIterator[People]:
+    """A copy of such a world, in `place`."""
+    shutil.copytree(settled[0], place, dirs_exist_ok=True)
+    one = await build_people(place, settled[1])
+    yield one
+    await one.client.aclose()
+    await one.db.close()

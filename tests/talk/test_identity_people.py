@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from people_world import PEOPLE, People, build_people
+from people_world import PEOPLE, People, build_settled, reopen
 
 NOBODY = None
 WHO = ("admin", "system-reader", "domain-admin", "domain-manager", "domain-reader", "member", NOBODY)
 
 
-@pytest.fixture
-async def people(settled: tuple[Path, dict[str, str]], tmp_path: Path) -> AsyncIterator[People]:
-    shutil.copytree(settled[0], tmp_path, dirs_exist_ok=True)
-    one = await build_people(tmp_path, settled[1])
-    yield one
-    await one.client.aclose()
-    await one.db.close()
-
-
 @pytest.fixture(scope="module")
 def settled(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The world as it is before each test, made once, and the ids in it."""
-    place = tmp_path_factory.mktemp("settled")
-    shutil.copy(sqlite_template, place / "test.db")
+    return build_settled(sqlite_template, tmp_path_factory.mktemp("settled"))
 
-    async def build() -> dict[str, str]:
-        one = await build_people(place)
-        await one.client.aclose()
-        await one.db.close()
-        return one.ids
 
-    return place, asyncio.run(build())
+@pytest.fixture
+async def people(settled: tuple[Path, dict[str, str]], tmp_path: Path) -> AsyncIterator[People]:
+    async with reopen(settled, tmp_path) as one:
+        yield one
 
 
 # admin, system reader, then the domain's admin, manager and reader, a project's member, and nobody.
