@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +25,15 @@ def run(caller: Caller, state: Path, folder: Path, pattern: str) -> list[Outcome
     """Every test that matches `pattern`, in a workspace below `folder`."""
     programs = venv.make("tempest", *PACKAGES)
     workspace = folder / "tempest"
-    subprocess.run([programs / "tempest", "init", workspace], check=True, capture_output=True)
+    # Tempest keeps a register of workspaces in the home directory.
+    environ = {**os.environ, "HOME": str(folder)}
+    subprocess.run([programs / "tempest", "init", workspace], check=True, capture_output=True, env=environ)
     with (workspace / "etc" / "tempest.conf").open("w") as file:
         configuration(caller, state, workspace).write(file)
     command = [programs / "tempest", "run", "--regex", pattern, "--concurrency", "2", "--subunit"]
     log = folder / "subunit"
     with log.open("wb") as stream:
-        subprocess.run(command, cwd=workspace, stdout=stream, check=False, timeout=4 * HOURS)
+        subprocess.run(command, cwd=workspace, stdout=stream, check=False, timeout=4 * HOURS, env=environ)
     reader = [programs / "python", Path(__file__).with_name("read_subunit.py")]
     with log.open("rb") as stream:
         told = subprocess.run(reader, stdin=stream, capture_output=True, text=True, check=True).stdout
