@@ -13,7 +13,7 @@ from kilonova.cloud.network.dhcp_option import WantedOption
 from kilonova.cloud.network.floating_service import NewFloatingIp
 from kilonova.cloud.network.forwarding_service import NewForwarding
 from kilonova.cloud.network.grant_service import NewGrant
-from kilonova.cloud.network.group_service import NewRule
+from kilonova.cloud.network.group_service import NewGroup, NewRule
 from kilonova.cloud.network.model import AllowedPair, Change, Listing, NicRequest, WantedIp
 from kilonova.cloud.network.network_service import NewNetwork
 from kilonova.cloud.network.port_service import NewPort
@@ -144,7 +144,7 @@ async def test_pairs_and_options_reach_the_host(cloud: Cloud) -> None:
 
 async def test_address_groups_reach_the_host(cloud: Cloud) -> None:
     _, _, port = await _routed(cloud)
-    new = NewAddressGroup(addresses=["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7"])
+    new = NewAddressGroup(addresses=["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7/32"])
     made = await cloud.service.address_groups.create(ANN, new)
     rule = NewRule(group_id=port.groups[0], direction="ingress", remote_addresses=made.id)
     await cloud.service.groups.create_rule(ANN, rule)
@@ -152,7 +152,7 @@ async def test_address_groups_reach_the_host(cloud: Cloud) -> None:
     assert made.id in {r.remote_addresses for r in flat(docs)[port.id].rules}
     assert flat(docs)[made.id].addresses == ("10.0.0.0/8", "192.0.2.7/32")
     cloud.hints.clear()
-    await cloud.service.address_groups.add(ANN, made.id, ["2001:db8::1"])
+    await cloud.service.address_groups.add(ANN, made.id, ["2001:db8::1/128"])
     assert cloud.hints == [Change("addresses", made.id)]
     after, docs = await cloud.held("h1")
     assert after["address_set", made.id] > before["address_set", made.id]
@@ -164,7 +164,7 @@ async def test_address_groups_reach_the_host(cloud: Cloud) -> None:
 
 async def test_a_stateless_group_says_so(cloud: Cloud) -> None:
     network, _ = await cloud.network()
-    group = await cloud.service.groups.create(ANN, "loose", stateful=False)
+    (group,) = await cloud.service.groups.create_all(ANN, [NewGroup(name="loose", stateful=False)])
     port = await cloud.service.ports.create(ANN, NewPort(network_id=network.id, groups=[group.id], host_id="h1"))
     _, docs = await cloud.held("h1")
     assert {r.stateful for r in flat(docs)[port.id].rules} == {False}

@@ -25,6 +25,9 @@ async def test_a_floating_ip_comes_goes_and_leads(site: Site) -> None:
     assert (fip["status"], fip["port_id"], fip["router_id"], fip["port_details"]) == ("DOWN", None, None, None)
     one = f"{FLOATING}/{fip['id']}"
     led = (await site.ask("PUT", one, {"floatingip": {"port_id": port["id"]}}))["floatingip"]
+    assert (await site.ask("PUT", one, {"floatingip": {"description": "e"}}))["floatingip"]["status"] == "ACTIVE"
+    assert (await site.ask("PUT", one, {"floatingip": {}}))["floatingip"]["status"] == "DOWN"
+    led = (await site.ask("PUT", one, {"floatingip": {"port_id": port["id"]}}))["floatingip"]
     address = port["fixed_ips"][0]["ip_address"]
     assert (led["status"], led["fixed_ip_address"], led["router_id"]) == ("ACTIVE", address, router)
     assert led["port_details"]["name"] == "inside"
@@ -99,7 +102,8 @@ async def test_port_forwardings(site: Site) -> None:
     assert "external_port" not in many
     assert many["external_port_range"] == "9000:9009"
     for values, status in (
-        ({"internal_port": 1, "external_port": 9005}, 409),
+        ({"internal_port": 1, "external_port": 9005}, 400),
+        ({"internal_port": 105, "external_port": 5}, 400),
         ({"internal_port": 1, "external_port": 0}, 400),
         ({"internal_port_range": "1:3", "external_port_range": "20:21"}, 400),
         ({"internal_port": 1, "internal_port_range": "1:3", "external_port": 5}, 400),
@@ -117,6 +121,9 @@ async def test_port_forwardings(site: Site) -> None:
     assert [f["id"] for f in (await site.ask("GET", f"{path}?external_port=8081"))["port_forwardings"]] == [web["id"]]
     await site.ask("GET", f"{path}/{web['id']}", who="bob", expect=404)
     await site.ask("DELETE", f"{path}/{web['id']}", who="eve", expect=403)
+    assert await site.fails("DELETE", f"{FLOATING}/{fip['id']}", expect=409) == "FIPInUseByPortForwarding"
+    assert {"protocol": "tcp", "internal_ip_address": web["internal_ip_address"], "internal_port": 80,
+            "external_port": 8080} in shown["port_forwardings"]  # fmt: skip
     leave = {"subnet_id": subnet}
     await site.ask("PUT", f"/v2.0/routers/{router}/remove_router_interface", leave, expect=409)
     await site.ask("DELETE", f"{path}/{web['id']}", expect=204)

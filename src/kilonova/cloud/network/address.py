@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -41,6 +41,11 @@ def parse_prefix(text: str, version: int | None = None) -> Prefix:
     return prefix
 
 
+def normal_prefix(text: str | None) -> str | None:
+    """What a prefix with host bits means; it was found to be one before."""
+    return None if text is None else str(ip_network(text, strict=False))
+
+
 def check_usable(prefix: Prefix) -> None:
     """Raises Invalid for prefixes that no host may have addresses of: loopback, multicast, reserved."""
     reserved = prefix.version == 4 and int(prefix.network_address) >= int(IPv4Address("224.0.0.0"))
@@ -48,6 +53,13 @@ def check_usable(prefix: Prefix) -> None:
         raise Invalid(
             f"Invalid input for operation: '{prefix}' is loopback, multicast or reserved: no subnet of hosts."
         )
+
+
+def check_mtu(mtu: int, versions: Iterable[int]) -> None:
+    """Raises Conflict when a link has too small an MTU for an IP version (RFC 791: 68, RFC 8200: 1280)."""
+    least = max((1280 if version == 6 else 68 for version in versions), default=0)
+    if mtu < least:
+        raise Conflict(f"Invalid MTU {mtu}: the network's subnets need at least {least}.", why="network_mtu_conflict")
 
 
 def parse_address(text: str) -> Address:

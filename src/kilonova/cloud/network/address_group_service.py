@@ -12,7 +12,7 @@ from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import AddressGroup, Change, Listing
 from kilonova.cloud.network.network_service import target_project
 from kilonova.core.context import ALL, Context
-from kilonova.core.errors import Conflict, Invalid
+from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx
 
 MOST: Final = 1000
@@ -37,7 +37,7 @@ class AddressGroupService:
     async def create(self, context: Context, new: NewAddressGroup) -> AddressGroup:
         """Make an address group. Raises Invalid for what is no address or prefix."""
         project_id = target_project(context, new.project_id)
-        addresses = tuple(sorted({normal(text) for text in new.addresses}, key=_order))
+        addresses = tuple(sorted({_prefix(text) for text in new.addresses}, key=_order))
 
         def work(tx: Tx) -> AddressGroup:
             row = AddressGroup(
@@ -61,7 +61,7 @@ class AddressGroupService:
 
     async def add(self, context: Context, group_id: str, texts: Sequence[str]) -> AddressGroup:
         """Add addresses; what is there already stays. Raises NotFound, Invalid."""
-        return await self._edit(context, group_id, {normal(t) for t in texts}, set())
+        return await self._edit(context, group_id, {_prefix(t) for t in texts}, set())
 
     async def take(self, context: Context, group_id: str, texts: Sequence[str]) -> AddressGroup:
         """Take addresses away. Raises NotFound (also of an address that is not there), Invalid."""
@@ -97,7 +97,7 @@ class AddressGroupService:
             old = address_group_store.get_own(tx, sight(context), group_id)
             missing = sorted(less - set(old.addresses))
             if missing:
-                raise Invalid(
+                raise NotFound(
                     f"Addresses {missing[:16]} not found in the address group {group_id}.",
                     why="address_group_addresses_not_found",
                 )
@@ -109,6 +109,12 @@ class AddressGroupService:
             return address_group_store.get(tx, ALL, group_id)
 
         return await self._ground.db.write(work)
+
+
+def _prefix(text: str) -> str:
+    if "/" not in text:
+        raise Invalid(f"'{text[:64]}' is not a recognized CIDR, '{normal(text)}' is recommended", why="invalid_input")
+    return normal(text)
 
 
 def normal(text: str) -> str:

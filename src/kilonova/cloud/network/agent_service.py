@@ -14,7 +14,8 @@ from kilonova.core.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One host's node. `updated_at`: when the host's record last changed; what lives beats in memory only."""
+    """One host's node, which does there what Neutron's L3, DHCP, metadata and Open vSwitch agents do. `updated_at`:
+    when the host's record last changed; what lives beats in memory only."""
 
     id: str
     host: str
@@ -23,6 +24,8 @@ class Agent:
     enabled: bool
     created_at: int
     updated_at: int
+    kind: str = "kilonova node"
+    binary: str = "kilonova"
 
 
 class AgentService:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal, cast
 
+from kilonova.cloud.network.address import normal_prefix
 from kilonova.cloud.network.model import (
     OWNER_GATEWAY,
     FixedIp,
@@ -91,7 +92,7 @@ def rule_doc(row: Rule) -> wire.RuleDoc:
         protocol=on_wire(row.protocol, row.ethertype),
         port_min=row.port_min,
         port_max=row.port_max,
-        remote_prefix=row.remote_prefix,
+        remote_prefix=normal_prefix(row.remote_prefix),
         remote_group=row.remote_group,
         remote_addresses=row.remote_addresses,
         stateful=row.stateful,

@@ -63,14 +63,15 @@ class FloatingIpService:
         return await self._ground.db.write(work)
 
     async def update(self, context: Context, floating_ip_id: str, values: Mapping[str, Any]) -> FloatingIp:
-        """Set `description`; `port_id` (None: lead nowhere) and `fixed_address`. Raises as `create`."""
+        """Set `description`; `port_id` (None: lead nowhere, as does no value at all) and `fixed_address`. Raises as
+        `create`."""
 
         def work(tx: Tx) -> FloatingIp:
             old = self.locked(tx, context, floating_ip_id)
             given = dict(values)
-            port_id = given.pop("port_id", old.port_id)
+            port_id = given.pop("port_id", old.port_id if values else None)
             fixed = given.pop("fixed_address", None)
-            if "port_id" in values or fixed is not None:
+            if not values or "port_id" in values or fixed is not None:
                 self._lead(tx, context, old, port_id, fixed)
             if given:
                 floating_store.change(tx, floating_ip_id, given)
@@ -79,10 +80,12 @@ class FloatingIpService:
         return await self._ground.db.write(work)
 
     async def delete(self, context: Context, floating_ip_id: str) -> None:
-        """Give an outside address back, with its forwardings. Raises NotFound."""
+        """Give an outside address back. Raises NotFound, Conflict while it has forwardings."""
 
         def work(tx: Tx) -> None:
             old = self.locked(tx, context, floating_ip_id)
+            if old.forwardings:
+                raise _forwarding(old)
             porting.remove_floating(tx, self._ground, [old])
 
         await self._ground.db.write(work)
@@ -150,9 +153,7 @@ class FloatingIpService:
 
     def _lead(self, tx: Tx, context: Context, old: FloatingIp, port_id: str | None, fixed: str | None) -> None:
         if old.forwardings:
-            raise Conflict(
-                f"Floating IP {old.id} in use by Port Forwarding resources.", why="fip_in_use_by_port_forwarding"
-            )
+            raise _forwarding(old)
         if port_id is None and fixed is not None:
             raise _bad("fixed_ip_address cannot be specified without a port_id")
         self.raise_router(tx, old.router_id)
@@ -194,6 +195,10 @@ def _choose(port: Port, wanted: str | None) -> tuple[str, str]:
             "floating IP"
         )
     return found[0].subnet_id, found[0].address
+
+
+def _forwarding(row: FloatingIp) -> Conflict:
+    return Conflict(f"Floating IP {row.id} in use by Port Forwarding resources.", why="fip_in_use_by_port_forwarding")
 
 
 def _bad(reason: str) -> Invalid:

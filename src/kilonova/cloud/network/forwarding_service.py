@@ -150,10 +150,12 @@ def _check_ranges(new: NewForwarding) -> None:
 
 
 def _check_free(floating: FloatingIp, others: Sequence[Forwarding], new: NewForwarding) -> None:
-    low, high = new.external
-    for one in others:
-        if one.protocol == new.protocol and low <= one.external_max and one.external_min <= high:
-            raise Conflict(
+    (low, high), (first, last) = new.external, new.internal
+    for one in (o for o in others if o.protocol == new.protocol):
+        same = one.port_id == new.port_id and new.address in (None, one.address)
+        inside = same and first <= one.internal_max and one.internal_min <= last
+        if inside or (low <= one.external_max and one.external_min <= high):
+            raise Invalid(
                 f"Bad port_forwarding request: A duplicate port forwarding entry with same attributes already exists, "
                 f"conflicting values are {{'floatingip_id': '{floating.id}', 'external_port': {low}, 'protocol': "
                 f"'{new.protocol}'}}.",

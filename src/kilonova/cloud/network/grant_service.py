@@ -12,10 +12,11 @@ from kilonova.cloud.network.grant_store import EVERYONE, EXTERNAL
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import Grant, Listing
 from kilonova.cloud.network.network_service import target_project
+from kilonova.cloud.network.pool_model import SubnetPool
 from kilonova.cloud.network.usage_store import ACTIONS
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context, Scope
-from kilonova.core.errors import Conflict, Forbidden, Invalid, NotFound
+from kilonova.core.errors import Conflict, Forbidden, Invalid
 from kilonova.kit.db import Tx
 
 _KINDS: Final[Mapping[str, tuple[Callable[[Tx, Scope, str], Any], Callable[[Tx, str], None]]]] = MappingProxyType(
@@ -61,7 +62,9 @@ class GrantService:
             raise Forbidden("Only an administrator makes a network external.", why="policy_not_authorized")
 
         def work(tx: Tx) -> Grant:
-            self._own(tx, context, new.object_type, new.object_id)
+            found = self._own(tx, context, new.object_type, new.object_id)
+            if new.object_type == pool_store.POOL:
+                _check_reach(tx, found, new.target)
             row = Grant(
                 self._ground.new_id(), project_id, new.object_type, new.object_id, new.action, new.target, tx.now
             )
@@ -84,7 +87,7 @@ class GrantService:
                 if any(g.target == target for g in others):
                     raise _exists()
                 if target != EVERYONE:
-                    sharing.check_unused(tx, old, self._owner(tx, old))
+                    sharing.check_unused(tx, old, self._owner(tx, old), target)
                 grant_store.retarget(tx, grant_id, target)
                 sharing.settle(tx, self._ground, old.object_type, old.object_id)
             return grant_store.get(tx, ALL, grant_id)
@@ -103,11 +106,11 @@ class GrantService:
         await self._ground.db.write(work)
 
     async def get(self, context: Context, grant_id: str) -> Grant:
-        """One grant that the caller made or profits from. Raises NotFound."""
+        """One grant of the caller's project. Raises NotFound."""
         return await self._ground.db.read(lambda tx: grant_store.get(tx, sight(context), grant_id))
 
     async def find(self, context: Context, listing: Listing) -> list[Grant]:
-        """A page of the grants that the caller made or profits from."""
+        """A page of the project's grants."""
         return await self._ground.db.read(lambda tx: grant_store.find(tx, sight(context), listing))
 
     def _own(self, tx: Tx, context: Context, object_type: str, object_id: str) -> Any:
@@ -127,11 +130,21 @@ class GrantService:
 
     def _locked(self, tx: Tx, context: Context, grant_id: str) -> Grant:
         found = grant_store.get(tx, sight(context), grant_id)
-        if not context.is_admin and found.project_id != context.project_id:
-            raise NotFound(f"RBAC policy of ID {grant_id} not found.", why="rbac_policy_not_found")
         _, lock = _KINDS[found.object_type]
         lock(tx, found.object_id)
         return grant_store.get(tx, ALL, grant_id)
+
+
+def _check_reach(tx: Tx, row: SubnetPool, target: str) -> None:
+    """Raises Invalid when who shall have a pool has not its address scope."""
+    if row.scope_id is None or pool_store.get_scope(tx, ALL, row.scope_id).project_id == target:
+        return
+    if not {g.target for g in grant_store.of(tx, row.scope_id)} & {EVERYONE, target}:
+        raise Invalid(
+            f"Subnet pool {row.id} cannot be shared with {target[:64]}, who has no access to its address scope "
+            f"{row.scope_id}.",
+            why="bad_request",
+        )
 
 
 def _exists() -> Conflict:

@@ -58,7 +58,7 @@ def add(tx: Tx, row: Grant) -> bool:
 
 
 def get(tx: Tx, scope: Scope, grant_id: str) -> Grant:
-    """One grant that the scope made or profits from. Raises NotFound."""
+    """One grant of the scope's. Raises NotFound."""
     row = tx.execute(_visible(select(grant), scope).where(grant.c.id == grant_id)).one_or_none()
     if row is None:
         raise NotFound(f"RBAC policy of ID {grant_id} not found.", why="rbac_policy_not_found")
@@ -66,7 +66,7 @@ def get(tx: Tx, scope: Scope, grant_id: str) -> Grant:
 
 
 def find(tx: Tx, scope: Scope, listing: Listing) -> list[Grant]:
-    """A page of what the scope may see."""
+    """A page of the scope's grants."""
     return [_grant(r) for r in page(tx, grant, _visible(select(grant), scope), FIELDS, listing)]
 
 
@@ -123,7 +123,7 @@ def own_or_shared(table: Table, object_type: str, scope: Scope, query: Select[An
 def _visible(query: Select[Any], scope: Scope) -> Select[Any]:
     if scope.is_all:
         return query
-    return query.where(or_(grant.c.project_id == scope.project_id, grant.c.target == scope.project_id))
+    return query.where(grant.c.project_id == scope.project_id)
 
 
 def _grant(row: Row[Any]) -> Grant:

@@ -8,13 +8,14 @@ from ipaddress import ip_network
 from typing import Any, Final, Literal
 
 from kilonova.cloud.network import address_group_store, group_store, port_store, sharing
+from kilonova.cloud.network.address import normal_prefix
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import DEFAULT_GROUP, Change, Group, Listing, Rule
 from kilonova.cloud.network.network_service import target_project
-from kilonova.cloud.network.protocol import ICMP, PORTED, number_of
+from kilonova.cloud.network.protocol import ICMP, IPV6_ONLY, PORTED, number_of
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context, Scope
-from kilonova.core.errors import Conflict, Invalid
+from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx
 
 Ethertype = Literal["IPv4", "IPv6"]
@@ -37,34 +38,35 @@ class NewRule:
     description: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGroup:
+    """A group asked for."""
+
+    name: str
+    description: str = ""
+    stateful: bool = True
+    project_id: str | None = None
+
+
 class GroupService:
     """Security groups. Every command is one transaction; what the caller may not see is NotFound."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
 
-    async def create(
-        self,
-        context: Context,
-        name: str,
-        description: str = "",
-        project_id: str | None = None,
-        *,
-        stateful: bool = True,
-    ) -> Group:
+    async def create(self, context: Context, name: str, description: str = "", project_id: str | None = None) -> Group:
         """Make a group that lets everything out, nothing in. Raises Conflict for the name `default`, QuotaExceeded."""
-        owner = target_project(context, project_id)
-        if name.lower() == DEFAULT_GROUP:
+        new = NewGroup(name=name, description=description, project_id=project_id)
+        return (await self.create_all(context, [new]))[0]
+
+    async def create_all(self, context: Context, news: Sequence[NewGroup]) -> list[Group]:
+        """Make groups, all or none; see `create`."""
+        owners = [target_project(context, new.project_id) for new in news]
+        if any(new.name.lower() == DEFAULT_GROUP for new in news):
             raise Conflict("Default security group already exists.", why="security_group_default_already_exists")
 
-        def work(tx: Tx) -> Group:
-            ensure_default(tx, self._ground, owner)
-            new = replace(_blank(tx, self._ground, owner, name, description), stateful=stateful)
-            quota.charge(tx, owner, f"security_group:{new.id}", {"security_group": 1})
-            for one in new.rules:
-                quota.charge(tx, owner, f"security_group_rule:{one.id}", {"security_group_rule": 1})
-            group_store.add(tx, new)
-            return new
+        def work(tx: Tx) -> list[Group]:
+            return [self._insert(tx, owner, new) for owner, new in zip(owners, news, strict=True)]
 
         return await self._ground.db.write(work)
 
@@ -166,6 +168,15 @@ class GroupService:
         await self._make_default(context)
         return await self._ground.db.read(lambda tx: group_store.find_rules(tx, sight(context), listing))
 
+    def _insert(self, tx: Tx, owner: str, new: NewGroup) -> Group:
+        ensure_default(tx, self._ground, owner)
+        row = replace(_blank(tx, self._ground, owner, new.name, new.description), stateful=new.stateful)
+        quota.charge(tx, owner, f"security_group:{row.id}", {"security_group": 1})
+        for one in row.rules:
+            quota.charge(tx, owner, f"security_group_rule:{one.id}", {"security_group_rule": 1})
+        group_store.add(tx, row)
+        return row
+
     async def _make_default(self, context: Context) -> None:
         project_id = context.project_id
         if project_id and await self._ground.db.read(lambda tx: group_store.default_id(tx, project_id)) is None:
@@ -218,14 +229,14 @@ def ensure_default(tx: Tx, ground: Ground, project_id: str) -> str:
 
 
 def resolve_groups(tx: Tx, ground: Ground, project_id: str, groups: Sequence[str] | None, scope: Scope) -> list[str]:
-    """Ids of the groups that a port shall be in (None: the project's default). Raises Invalid for an unknown one."""
+    """Ids of the groups that a port shall be in (None: the project's default). Raises NotFound for an unknown one."""
     if groups is None:
         return [ensure_default(tx, ground, project_id)]
     wanted = list(dict.fromkeys(groups))
     known = group_store.known(tx, scope, wanted)
     for one in wanted:
         if one not in known:
-            raise Invalid(f"Security group {one[:64]} does not exist", why="security_group_not_found")
+            raise NotFound(f"Security group {one[:64]} does not exist", why="security_group_not_found")
     return wanted
 
 
@@ -241,7 +252,7 @@ def check_rule(new: NewRule) -> NewRule:
     if protocol in ("any", "0", ""):
         protocol = None
     number = None if protocol is None else number_of(protocol)
-    if number == 58 and new.ethertype == "IPv4":
+    if number in IPV6_ONLY and new.ethertype == "IPv4":
         raise Invalid(f"Invalid ethertype {new.ethertype} for protocol {protocol}.", why="security_group_ethertype")
     _check_ports(new, number)
     return replace(new, protocol=protocol, remote_prefix=prefix)
@@ -259,7 +270,7 @@ def _remote_prefix(new: NewRule) -> str | None:
             f"Conflicting value ethertype {new.ethertype} for CIDR {new.remote_prefix}",
             why="security_group_rule_parameter_conflict",
         )
-    return str(prefix)
+    return new.remote_prefix if "/" in new.remote_prefix else str(prefix)
 
 
 def _check_ports(new: NewRule, number: int | None) -> None:
@@ -294,7 +305,8 @@ def _check_ports(new: NewRule, number: int | None) -> None:
 def _meaning(rule: Rule) -> tuple[object, ...]:
     number = None if rule.protocol is None else number_of(rule.protocol)
     return (
-        rule.direction, rule.ethertype, number, rule.port_min, rule.port_max, rule.remote_prefix, rule.remote_group,
+        rule.direction, rule.ethertype, number, rule.port_min, rule.port_max, normal_prefix(rule.remote_prefix),
+        rule.remote_group,
         rule.remote_addresses,
     )  # fmt: skip
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kilonova.cloud.network import floating_store, network_store, port, port_store, router_store, sharing, subnet_store
+from kilonova.cloud.network.address import check_mtu
 from kilonova.cloud.network.grant_store import EXTERNAL, SHARED
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import DEFAULT_MTU, OWNER_DHCP, Listing, Network
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context
-from kilonova.core.errors import Conflict, Forbidden
+from kilonova.core.errors import Conflict, Forbidden, Invalid
 from kilonova.kit.db import Tx
 
 
@@ -64,6 +65,8 @@ class NetworkService:
             network_store.lock(tx, network_id)
             old = network_store.get_own(tx, sight(context), network_id)
             _check_use(tx, old, values)
+            versions = [s.ip_version for s in subnet_store.of_network(tx, network_id)]
+            check_mtu(values.get("mtu", old.mtu), versions)
             for name, action in (("shared", SHARED), ("external", EXTERNAL)):
                 if name in values:
                     _grant(tx, self._ground, old, action, values[name])
@@ -125,15 +128,20 @@ def insert(tx: Tx, ground: Ground, project_id: str, new: NewNetwork) -> Network:
 
 
 def target_project(context: Context, asked: str | None) -> str:
-    """The project that a new thing shall belong to. Raises Forbidden for another's without being administrator."""
+    """The project that a new thing shall belong to.
+
+    Raises Forbidden without one, Invalid for another's without being administrator.
+    """
     own = context.scope.project_id or ""
     if asked is None or asked == own:
         if not own:
             raise Forbidden("A token scoped to a project is needed.", why="policy_not_authorized")
         return own
     if not context.is_admin:
-        raise Forbidden(
-            "Specifying a project that is not your own requires an administrator.", why="tenant_id_forbidden"
+        raise Invalid(
+            "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin "
+            "privileges",
+            why="http_bad_request",
         )
     return asked
 

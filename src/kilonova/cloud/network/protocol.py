@@ -16,6 +16,8 @@ NUMBERS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )  # fmt: skip
 ICMP: Final = frozenset({1, 58})
+IPV6_ONLY: Final = frozenset({41, 43, 44, 58, 59, 60})
+"""What Neutron takes in rules for IPv6 only."""
 PORTED: Final = frozenset({6, 17, 33, 132, 136})
 _WIRE: Final[Mapping[int, str]] = MappingProxyType({1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"})
 

@@ -127,17 +127,15 @@ class RouterService:
             router = self._locked(tx, context, router_id)
             port = port_store.get(tx, sight(context), port_id)
             network_store.hold(tx, port.network_id)
+            if port.device_id:
+                raise _in_use(port)
             if not port.fixed_ips:
                 raise Invalid("Router port must have at least one fixed IP", why="bad_request")
             _check_overlap(tx, router, [subnet_store.get(tx, None, f.subnet_id) for f in port.fixed_ips])
             owned = replace(port, device_owner=OWNER_INTERFACE)
             values = {"device_id": router_id, "device_owner": OWNER_INTERFACE, "status": porting.status_of(owned)}
             if not port_store.bind(tx, port_id, values):
-                raise Conflict(
-                    f"Unable to complete operation on port {port_id} for network {port.network_id}. Port already has "
-                    f"an attached device {port.device_id}.",
-                    why="port_in_use",
-                )
+                raise _in_use(port)
             if port.groups:
                 porting.regroup(tx, self._ground, port, ())
             self._raise(tx, router_id)
@@ -322,6 +320,14 @@ def _check_overlap(tx: Tx, router: Router, joining: Sequence[Subnet]) -> None:
                     f"subnet {other.id}.",
                     why="bad_request",
                 )
+
+
+def _in_use(port: Port) -> Conflict:
+    return Conflict(
+        f"Unable to complete operation on port {port.id} for network {port.network_id}. Port already has an attached "
+        f"device {port.device_id}.",
+        why="port_in_use",
+    )
 
 
 def _subnets_of(tx: Tx, ports: Sequence[Port]) -> list[Subnet]:

@@ -49,9 +49,11 @@ def settle(tx: Tx, ground: Ground, object_type: str, object_id: str) -> None:
     ground.tell(tx, Change("network", object_id))
 
 
-def check_unused(tx: Tx, gone: Grant, owner: str) -> None:
-    """Raises Conflict when a project that has `gone` uses the object, and no other grant lets it."""
+def check_unused(tx: Tx, gone: Grant, owner: str, instead: str | None = None) -> None:
+    """Raises Conflict when a project that has `gone` uses the object, and no other grant lets it (nor one to the
+    project `instead`, which is about to be)."""
     left = {g.target for g in grant_store.of(tx, gone.object_id, gone.action) if g.id != gone.id}
+    left |= set() if instead is None else {instead}
     if EVERYONE in left:
         return
     using = usage_store.users(tx, gone.object_type, gone.object_id, gone.action) - left - {owner, ""}

@@ -20,6 +20,7 @@ from kilonova.cloud.network import pool as pooling
 from kilonova.cloud.network.address import (
     Prefix,
     check_gateway,
+    check_mtu,
     check_pools,
     check_usable,
     default_gateway,
@@ -151,7 +152,7 @@ class SubnetService:
         """A page of the subnets of the networks that the caller may see."""
         scope = sight(context)
         visible = None if scope.is_all else network_store.visible_ids(scope)
-        return await self._ground.db.read(lambda tx: subnet_store.find(tx, visible, listing))
+        return await self._ground.db.read(lambda tx: subnet_store.find(tx, visible, listing, scope.project_id))
 
     def _locked(self, tx: Tx, context: Context, subnet_id: str) -> Subnet:
         scope = sight(context)
@@ -169,6 +170,7 @@ def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet, scope: Scop
     """Check, charge and store a subnet of `network`, whose lock the caller holds; `scope` must see its pool."""
     pool_id = _pool_of(tx, new)
     prefix = _prefix(tx, scope, network, new, pool_id)
+    check_mtu(network.mtu, [prefix.version])
     check_usable(prefix)
     _check_modes(new, prefix)
     gateway = default_gateway(prefix) if new.gateway_ip == "" else _gateway(prefix, new.gateway_ip)

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from kilonova.cloud.network.address import at, parse_address, position
+from kilonova.cloud.network.grant_store import granted
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import Listing, Pool, Route, Subnet
 from kilonova.core.errors import NotFound
@@ -103,9 +104,11 @@ def get(tx: Tx, visible: Select[Any] | None, subnet_id: str) -> Subnet:
     return _assemble(tx, [row])[0]
 
 
-def find(tx: Tx, visible: Select[Any] | None, listing: Listing) -> list[Subnet]:
-    """A page of the subnets of the networks `visible` (None: any)."""
-    return _assemble(tx, page(tx, subnet, _within(select(subnet), visible), FIELDS, listing))
+def find(tx: Tx, visible: Select[Any] | None, listing: Listing, whose: str | None = None) -> list[Subnet]:
+    """A page of the subnets of the networks `visible` (None: any). They may be filtered by `shared` too: whether the
+    network is shared with the project `whose` (None: with everyone)."""
+    fields = {**FIELDS, "shared": subnet.c.network_id.in_(granted("network", whose))}
+    return _assemble(tx, page(tx, subnet, _within(select(subnet), visible), fields, listing))
 
 
 def of_networks(tx: Tx, network_ids: Iterable[str]) -> dict[str, list[Subnet]]:

@@ -13,13 +13,13 @@ from kilonova.edge.openstack.network.view import time_of
 from kilonova.kit.http import Request, Route
 from kilonova.kit.http.route import Answer
 
-KIND: Final = "kilonova node"
-"""One process does for a host what Neutron's L3, DHCP, metadata and Open vSwitch agents do; it is none of them."""
 _RESOURCES: Final = ("network", "router")
 _AGENT: Final = (
     Attribute("id", "id"),
     Attribute("host", "host"),
     Attribute("availability_zone", "zone"),
+    Attribute("agent_type", "kind"),
+    Attribute("binary", "binary"),
     Attribute("alive", "alive", query="flag"),
     Attribute("admin_state_up", "enabled", query="flag"),
 )
@@ -63,8 +63,8 @@ def _view(one: Agent) -> Mapping[str, Any]:
     """API reference, "Agents"."""
     return {
         "id": one.id,
-        "agent_type": KIND,
-        "binary": "kilonova",
+        "agent_type": one.kind,
+        "binary": one.binary,
         "topic": "N/A",
         "host": one.host,
         "availability_zone": one.zone,

@@ -208,10 +208,18 @@ def _view(led: _Led, request: Request) -> Mapping[str, Any]:
         "router_id": row.router_id,
         "status": row.status,
         "port_details": None if port is None else _details(port),
-        "port_forwardings": [view_forwarding(f) for f in row.forwardings],
+        "port_forwardings": [_brief(f) for f in row.forwardings],
         "tags": list(row.tags),
         **standard(row),
     }
+
+
+def _brief(row: Forwarding) -> dict[str, Any]:
+    """A forwarding within its floating IP: single ports, or ranges."""
+    shown = view_forwarding(row)
+    single = row.external_min == row.external_max
+    ports = ("internal_port", "external_port") if single else ("internal_port_range", "external_port_range")
+    return {name: shown[name] for name in ("protocol", "internal_ip_address", *ports)}
 
 
 def _details(port: Port) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kilonova.cloud.network.group_service import NewRule
+from kilonova.cloud.network.group_service import NewGroup, NewRule
 from kilonova.cloud.network.model import Group, Listing, Rule
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.core.context import Context
@@ -82,14 +82,11 @@ def groups(services: NetworkServices) -> Resource:
     """`/security-groups`."""
 
     async def create(request: Request, values: list[Values]) -> list[Group]:
-        (one,) = values
-        made = await services.groups.create(
-            request.context, one["name"], one.get("description", ""), one.get("project_id"),
-            stateful=one.get("stateful", True),
-        )  # fmt: skip
-        return [made]
+        return await services.groups.create_all(request.context, [NewGroup(**one) for one in values])
 
-    return Resource("security_group", _GROUP, services.groups, create, view.group, required=("name",), tagged=True)
+    return Resource(
+        "security_group", _GROUP, services.groups, create, view.group, required=("name",), bulk=True, tagged=True
+    )
 
 
 def rules(services: NetworkServices) -> Resource:

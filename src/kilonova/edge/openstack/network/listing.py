@@ -39,15 +39,19 @@ def read_listing(request: Request, attributes: Sequence[Attribute], *, tagged: b
 
 
 def links(request: Request, collection: str, listing: Listing, rows: Sequence[Any]) -> dict[str, Any]:
-    """`{"networks_links": […]}` to the pages after and before this one, or {} when it is all there is."""
-    if not rows or listing.limit is None:
+    """`{"networks_links": […]}` to the pages after and before this one, or {} when it is all there is.
+
+    Whoever asked for a limit always gets the link back, also from an empty page, as from Neutron.
+    """
+    if listing.limit is None:
         return {}
-    is_full = len(rows) >= listing.limit
+    is_asked, is_full = request.query_one("limit") is not None, len(rows) >= listing.limit
+    last, first = (rows[-1].id, rows[0].id) if rows else (listing.marker, listing.marker)
     found = []
-    if is_full if not listing.reverse else listing.marker is not None:
-        found.append({"rel": "next", "href": _url(request, rows[-1].id, reverse=False)})
-    if is_full if listing.reverse else listing.marker is not None:
-        found.append({"rel": "previous", "href": _url(request, rows[0].id, reverse=True)})
+    if is_full or (is_asked and listing.reverse):
+        found.append({"rel": "next", "href": _url(request, last, reverse=False)})
+    if (is_full and listing.reverse) or (is_asked and not listing.reverse):
+        found.append({"rel": "previous", "href": _url(request, first, reverse=True)})
     return {f"{collection}_links": found} if found else {}
 
 
@@ -86,7 +90,7 @@ def _read_limit(request: Request) -> int:
     return min(int(text), MAX_PAGE) or MAX_PAGE
 
 
-def _url(request: Request, marker: str, *, reverse: bool) -> str:
+def _url(request: Request, marker: str | None, *, reverse: bool) -> str:
     kept = [(n, v) for n, values in request.query.items() for v in values if n not in ("marker", "page_reverse")]
-    pairs = [*kept, ("marker", marker), *([("page_reverse", "True")] if reverse else [])]
+    pairs = [*kept, *([("marker", marker)] if marker else []), *([("page_reverse", "True")] if reverse else [])]
     return f"{request.base_url}{request.path}?{urlencode(pairs)}"

@@ -93,6 +93,7 @@ _SUBNET: Final = (
     *OWNER,
     REVISION,
     Attribute("network_id", "network_id", UUID, "c"),
+    Attribute("shared", "shared", None, "", "flag", sortable=False),
     Attribute("ip_version", "ip_version", {"enum": [4, 6, "4", "6"]}, "c", "number", convert=int),
     Attribute("cidr", "cidr", _NULL_TEXT, "c"),
     Attribute("prefixlen", "prefixlen", _LENGTH, "c", None, convert=read_whole(1, 128)),

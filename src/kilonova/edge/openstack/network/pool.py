@@ -63,7 +63,7 @@ def address_scopes(services: NetworkServices) -> Resource:
         return [await services.address_scopes.create(request.context, **one)]
 
     async def allow(request: Request, verb: str, values: Values) -> None:
-        if values.get("shared"):
+        if values.get("shared") or (verb == "update" and "shared" in values):
             refuse_unless(request, f"{verb}_address_scope:shared")
 
     return Resource(

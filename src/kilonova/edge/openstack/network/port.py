@@ -65,7 +65,7 @@ _OPTIONS: Final = {
     },
 }
 _PROFILE: Final = {"type": ["object", "null"], "maxProperties": 64}
-_GROUPS: Final = {"type": ["array", "null"], "items": UUID, "maxItems": 64}
+_GROUPS: Final = {"type": ["array", "null"], "items": UUID, "maxItems": 64, "uniqueItems": True}
 
 
 def read_fixed(given: Any) -> list[WantedIp]:

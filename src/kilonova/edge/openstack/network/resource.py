@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from kilonova.cloud.network.model import Listing
 from kilonova.core.context import Context
-from kilonova.core.errors import Forbidden, NotFound
+from kilonova.core.errors import Forbidden, NotBuilt, NotFound
 from kilonova.edge.openstack.network.attribute import Attribute, body_schema, bulk_schema, read_values
 from kilonova.edge.openstack.network.listing import links, pick, read_listing
 from kilonova.kit.http import Request, Route
@@ -100,6 +100,8 @@ class Resource:
         return {self._member: shown[0]} if is_one else {self._collection: shown}
 
     async def update(self, request: Request) -> Answer:
+        if request.header("if-match") is not None:
+            raise NotBuilt("Changes under the condition of a revision are not implemented")
         values = read_values(request.json[self._member], self._attributes)
         if self._allow is not None:
             await self._allow(request, "update", values)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from kilonova.cloud.network.address import normal_prefix
 from kilonova.cloud.network.model import FixedIp, Group, Network, Port, Route, Router, Rule, Subnet
 from kilonova.kit.http import Request
 
@@ -153,7 +154,7 @@ def rule(row: Rule, request: Request) -> Mapping[str, Any]:
         "port_range_min": row.port_min,
         "port_range_max": row.port_max,
         "remote_ip_prefix": row.remote_prefix,
-        "normalized_cidr": row.remote_prefix,
+        "normalized_cidr": normal_prefix(row.remote_prefix),
         "remote_group_id": row.remote_group,
         "remote_address_group_id": row.remote_addresses,
         "description": row.description,
