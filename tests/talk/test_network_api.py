@@ -65,6 +65,10 @@ async def test_lists_filter_sort_and_page(site: Site) -> None:
         links = {link["rel"]: link["href"] for link in page.get("networks_links", ())}
         url = links.get("next")
     assert seen == ["a", "b", "c"]
+    own = "/v2.0/networks?shared=False&router:external=False&sort_key=name&sort_dir=asc"
+    over = await site.ask("GET", f"{own}&limit=1&marker={page['networks'][-1]['id']}")
+    (link,) = over["networks_links"]
+    assert (over["networks"], link["rel"], "marker" in link["href"]) == ([], "previous", False)
     back = await site.ask("GET", links["previous"].removeprefix("http://cloud/network"))
     assert [n["name"] for n in back["networks"]] == ["a", "b"]
     for bad in ("color=red", "limit=-1", "sort_key=color", "sort_key=name&sort_dir=up", "shared=maybe", "mtu=x"):

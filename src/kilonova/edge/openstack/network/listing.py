@@ -41,12 +41,12 @@ def read_listing(request: Request, attributes: Sequence[Attribute], *, tagged: b
 def links(request: Request, collection: str, listing: Listing, rows: Sequence[Any]) -> dict[str, Any]:
     """`{"networks_links": […]}` to the pages after and before this one, or {} when it is all there is.
 
-    Whoever asked for a limit always gets the link back, also from an empty page, as from Neutron.
+    Whoever asked for a limit always gets the link back, as from Neutron: from an empty page to the last one.
     """
     if listing.limit is None:
         return {}
     is_asked, is_full = request.query_one("limit") is not None, len(rows) >= listing.limit
-    last, first = (rows[-1].id, rows[0].id) if rows else (listing.marker, listing.marker)
+    last, first = (rows[-1].id, rows[0].id) if rows else (None, None)
     found = []
     if is_full or (is_asked and listing.reverse):
         found.append({"rel": "next", "href": _url(request, last, reverse=False)})
