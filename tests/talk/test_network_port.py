@@ -165,6 +165,7 @@ MEMBERS = {
     "standard-attr-revisions": ("routers", "revision_number"),
     "standard-attr-timestamp": ("routers", "created_at"),
     "stateful-security-group": ("security-groups", "stateful"),
+    "subnet-external-network": ("subnets", "router:external"),
     "subnet-service-types": ("subnets", "service_types"),
     "dns-integration": ("ports", "dns_name"),
     "vlan-transparent": ("networks", "vlan_transparent"),

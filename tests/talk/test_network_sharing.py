@@ -96,7 +96,7 @@ async def test_groups_granted(site: Site) -> None:
 async def test_subnets_from_a_pool(site: Site) -> None:
     pool = await site.make("subnetpool", name="p", prefixes=["10.20.0.0/16", "10.21.0.0/16"], default_prefixlen=26)
     assert pool["prefixes"] == ["10.20.0.0/15"]
-    assert (pool["min_prefixlen"], pool["max_prefixlen"], pool["ip_version"]) == (8, 32, 4)
+    assert (pool["min_prefixlen"], pool["max_prefixlen"], pool["ip_version"]) == ("8", "32", 4)
     network = (await site.make("network"))["id"]
     base = {"network_id": network, "ip_version": 4, "subnetpool_id": pool["id"]}
     first = await site.make("subnet", **base)
@@ -125,6 +125,13 @@ async def test_subnets_from_a_pool(site: Site) -> None:
     assert await site.fails("PUT", path, smaller, expect=400) == "IllegalSubnetPoolPrefixUpdate"
     more = {"subnetpool": {"prefixes": ["10.20.0.0/15", "10.30.0.0/16"], "default_quota": 600}}
     assert (await site.ask("PUT", path, more))["subnetpool"]["default_quota"] == 600
+    added = await site.ask("PUT", f"{path}/add_prefixes", {"prefixes": ["10.31.0.0/16"]})
+    assert added["prefixes"] == ["10.20.0.0/15", "10.30.0.0/15"]
+    assert await site.fails("PUT", f"{path}/remove_prefixes", {"prefixes": ["10.20.1.0/25"]}, expect=409)
+    left = await site.ask("PUT", f"{path}/remove_prefixes", {"prefixes": ["10.31.0.0/16", "10.21.0.0/16"]})
+    assert left["prefixes"] == ["10.20.0.0/16", "10.30.0.0/16"]
+    await site.ask("PUT", f"{path}/remove_prefixes", {"prefixes": ["2001:db8::/32"]}, who="bob", expect=404)
+    await site.ask("PUT", f"{path}/add_prefixes", {"prefixes": ["2001:db8::/32"]}, expect=400)
     over = {"subnet": {**base, "prefixlen": 25}}
     assert await site.fails("POST", "/v2.0/subnets", over, expect=409) == "OverQuota"
     await site.ask("DELETE", f"/v2.0/networks/{network}", expect=204)
@@ -135,7 +142,7 @@ async def test_pools_are_checked(site: Site) -> None:
     for values, status in (
         ({"prefixes": ["10.0.0.0/8", "2001:db8::/32"]}, 400),
         ({"prefixes": []}, 400),
-        ({"prefixes": ["10.0.0.1/8"]}, 400),
+        ({"prefixes": ["10.0.0.1/33"]}, 400),
         ({"prefixes": ["10.0.0.0/8"], "min_prefixlen": 24, "max_prefixlen": 20}, 400),
         ({"prefixes": ["10.0.0.0/8"], "default_prefixlen": 33}, 400),
         ({"prefixes": ["10.0.0.0/8"], "shared": True}, 403),
@@ -168,6 +175,10 @@ async def test_pools_of_a_scope_do_not_overlap(site: Site) -> None:
     await site.ask("PUT", path, {"address_scope": {"shared": False}}, who="admin", expect=400)
     await site.ask("PUT", path, {"address_scope": {"shared": False}}, expect=403)
     assert (await site.ask("GET", path, who="bob"))["address_scope"]["shared"] is True
+    lent = await site.make("subnetpool", "bob", prefixes=["10.9.0.0/16"], address_scope_id=scope["id"])
+    grown = {"subnetpool": {"prefixes": ["10.8.0.0/15"]}}
+    await site.ask("PUT", f"/v2.0/subnetpools/{lent['id']}", grown, who="bob", expect=400)
+    await site.ask("DELETE", f"/v2.0/subnetpools/{lent['id']}", who="bob", expect=204)
     free = {"subnetpool": {"address_scope_id": None}}
     assert (await site.ask("PUT", f"/v2.0/subnetpools/{pool['id']}", free))["subnetpool"]["address_scope_id"] is None
     await site.ask("DELETE", path, expect=204)
@@ -192,6 +203,10 @@ async def test_address_groups(site: Site) -> None:
     made = await site.make("security_group_rule", **rule)
     assert made["remote_address_group_id"] == group["id"]
     assert await site.fails("DELETE", path, expect=409) == "AddressGroupInUse"
+    network, _ = await site.network()
+    strict = await site.make("security_group", name="strict")
+    mixed = {"network_id": network, "security_groups": [web["id"], strict["id"]]}
+    assert await site.fails("POST", "/v2.0/ports", {"port": mixed}, expect=409) == "SecurityGroupConflict"
     both = {**rule, "remote_ip_prefix": "10.0.0.0/8"}
     await site.ask("POST", "/v2.0/security-group-rules", {"security_group_rule": both}, expect=400)
     await site.ask("DELETE", f"/v2.0/security-group-rules/{made['id']}", expect=204)

@@ -14,13 +14,14 @@ from ipaddress import (
     ip_network,
 )
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 from kilonova.cloud.network.model import AllowedPair, Pool
 from kilonova.core.errors import Conflict, Invalid
 
 Prefix = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
+Net = TypeVar("Net", IPv4Network, IPv6Network)
 
 MOST_PAIRS: Final = 10
 _MAC: Final = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
@@ -183,6 +184,27 @@ def disjoint(addresses: Sequence[str]) -> tuple[str, ...]:
     four = collapse_addresses(IPv4Network(a) for a in addresses if ":" not in a)
     six = collapse_addresses(IPv6Network(a) for a in addresses if ":" in a)
     return (*(str(p) for p in four), *(str(p) for p in six))
+
+
+def without(texts: Sequence[str], gone: Sequence[str]) -> tuple[str, ...]:
+    """What is left of prefixes when others are taken out of them, without overlap."""
+    four, six = [IPv4Network(t) for t in texts if ":" not in t], [IPv6Network(t) for t in texts if ":" in t]
+    for text in gone:
+        if ":" in text:
+            six = _cut_out(six, IPv6Network(text))
+        else:
+            four = _cut_out(four, IPv4Network(text))
+    return disjoint([str(prefix) for prefix in (*four, *six)])
+
+
+def _cut_out(prefixes: Sequence[Net], hole: Net) -> list[Net]:
+    left: list[Net] = []
+    for one in prefixes:
+        if not one.overlaps(hole):
+            left.append(one)
+        elif one.prefixlen < hole.prefixlen:
+            left.extend(one.address_exclude(hole))
+    return left
 
 
 def first_free(prefixes: Sequence[Prefix], taken: Sequence[Prefix], length: int) -> Prefix | None:

@@ -111,6 +111,11 @@ def seen_shared(table: Table, object_type: str, whose: Whose) -> ColumnElement[b
     )
 
 
+def is_external(network_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether anyone reaches the outside by this network."""
+    return exists().where(grant.c.object_id == network_id, grant.c.action == EXTERNAL)
+
+
 def own_or_shared(table: Table, object_type: str, scope: Scope, query: Select[Any]) -> Select[Any]:
     """Only rows of the scope's own or shared with it."""
     if scope.is_all:

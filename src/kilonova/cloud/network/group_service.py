@@ -229,7 +229,8 @@ def ensure_default(tx: Tx, ground: Ground, project_id: str) -> str:
 
 
 def resolve_groups(tx: Tx, ground: Ground, project_id: str, groups: Sequence[str] | None, scope: Scope) -> list[str]:
-    """Ids of the groups that a port shall be in (None: the project's default). Raises NotFound for an unknown one."""
+    """Ids of the groups that a port shall be in (None: the project's default). Raises NotFound for an unknown
+    one, Conflict when some are stateful and some are not."""
     if groups is None:
         return [ensure_default(tx, ground, project_id)]
     wanted = list(dict.fromkeys(groups))
@@ -237,6 +238,12 @@ def resolve_groups(tx: Tx, ground: Ground, project_id: str, groups: Sequence[str
     for one in wanted:
         if one not in known:
             raise NotFound(f"Security group {one[:64]} does not exist", why="security_group_not_found")
+    if len(wanted) > 1 and group_store.are_mixed(tx, wanted):
+        raise Conflict(
+            "Error Cannot apply both stateful and stateless security groups on the same port while attempting the "
+            "operation.",
+            why="security_group_conflict",
+        )
     return wanted
 
 

@@ -168,6 +168,12 @@ def known(tx: Tx, scope: Scope, group_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def are_mixed(tx: Tx, group_ids: Sequence[str]) -> bool:
+    """Whether some of these groups are stateful and some are not."""
+    query = select(group.c.stateful).where(group.c.id.in_(list(group_ids))).distinct()
+    return len(tx.execute(query).all()) > 1
+
+
 def named(tx: Tx, project_id: str, names: Iterable[str]) -> dict[str, list[str]]:
     """Ids by name, of the project's groups that have one of these names."""
     found: dict[str, list[str]] = {}

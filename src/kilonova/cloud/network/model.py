@@ -96,7 +96,7 @@ class Route(NamedTuple):
 class Subnet:
     """`ra_mode` and `address_mode`: "" or slaac, dhcpv6-stateful, dhcpv6-stateless (IPv6 only). `service_types`: only
     ports of an owner that begins with one of them get an address here unasked; empty: all do. `pool_id`: the subnet
-    pool that its prefix came from."""
+    pool that its prefix came from. `external`: its network's, where it was asked for by itself."""
 
     id: str
     network_id: str
@@ -118,6 +118,7 @@ class Subnet:
     pools: tuple[Pool, ...] = ()
     service_types: tuple[str, ...] = ()
     pool_id: str | None = None
+    external: bool = False
 
     @property
     def is_auto_address(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Final
 
 from kilonova.cloud.network import pool_store, subnet_store
@@ -21,7 +22,7 @@ UNIT: Final = {4: 32, 6: 64}
 
 def check_prefixes(texts: Sequence[str]) -> tuple[str, ...]:
     """Prefixes of one IP version, joined where they touch. Raises Invalid."""
-    prefixes = [parse_prefix(text) for text in texts]
+    prefixes = [_masked(text) for text in texts]
     if not prefixes:
         raise Invalid("Invalid input for prefixes. Reason: at least one prefix is needed.", why="http_bad_request")
     if len({p.version for p in prefixes}) > 1:
@@ -90,6 +91,15 @@ def cut(
     if not any(_within(wanted, p) for p in prefixes) or any(t.overlaps(wanted) for t in taken):
         raise _none("Cannot allocate requested subnet from the available set of prefixes")
     return wanted
+
+
+def _masked(text: str) -> Prefix:
+    """A prefix, of which the bits of hosts do not count."""
+    try:
+        found = ip_network(text, strict=False)
+    except ValueError:
+        raise Invalid(f"'{text[:64]}' is not a valid IP subnet", why="invalid_input") from None
+    return parse_prefix(str(found))
 
 
 def _check_affinity(tx: Tx, network: Network, pool: SubnetPool) -> None:

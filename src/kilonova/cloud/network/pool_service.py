@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kilonova.cloud.network import pool, pool_store, sharing
-from kilonova.cloud.network.address import parse_prefix
+from kilonova.cloud.network.address import parse_prefix, without
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import Listing
 from kilonova.cloud.network.network_service import target_project
@@ -65,6 +65,7 @@ class SubnetPoolService:
             old = pool_store.get_own(tx, sight(context), pool_id)
             given = dict(values)
             if "prefixes" in given:
+                _check_scope_owner(tx, context, old)
                 given["prefixes"] = _grown(old, given["prefixes"])
             new = replace(old, **given)
             pool.check_bounds(new)
@@ -77,6 +78,26 @@ class SubnetPoolService:
             return pool_store.get(tx, sight(context), pool_id)
 
         return await self._ground.db.write(work)
+
+    async def add_prefixes(self, context: Context, pool_id: str, texts: Sequence[str]) -> SubnetPool:
+        """Prefixes more. Raises NotFound, Invalid, Conflict (overlap in the address scope)."""
+        checked = pool.check_prefixes(texts)
+        return await self._edit(context, pool_id, lambda old, taken: pool.check_prefixes([*old, *checked]))
+
+    async def remove_prefixes(self, context: Context, pool_id: str, texts: Sequence[str]) -> SubnetPool:
+        """Prefixes less. Raises NotFound, Invalid (nothing would be left), Conflict while a subnet comes from them."""
+        gone = pool.check_prefixes(texts)
+
+        def less(old: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+            holes = [parse_prefix(g) for g in gone]
+            if any(parse_prefix(t).overlaps(h) for t in taken for h in holes):
+                raise Conflict(
+                    f"Prefixes {list(gone)} of subnet pool {pool_id} have existing allocations.",
+                    why="illegal_subnet_pool_update",
+                )
+            return pool.check_prefixes(without(old, gone))
+
+        return await self._edit(context, pool_id, less)
 
     async def delete(self, context: Context, pool_id: str) -> None:
         """Delete a pool. Raises NotFound, Invalid while subnets come from it (as Neutron answers)."""
@@ -102,6 +123,24 @@ class SubnetPoolService:
     async def find(self, context: Context, listing: Listing) -> list[SubnetPool]:
         """A page of the pools that the caller may see."""
         return await self._ground.db.read(lambda tx: pool_store.find(tx, sight(context), listing))
+
+    async def _edit(
+        self, context: Context, pool_id: str, edit: Callable[[Sequence[str], Sequence[str]], tuple[str, ...]]
+    ) -> SubnetPool:
+        """Other prefixes; `edit` gets those that are there, and those of the subnets that come from them."""
+
+        def work(tx: Tx) -> SubnetPool:
+            pool_store.lock(tx, pool_id)
+            old = pool_store.get_own(tx, sight(context), pool_id)
+            _check_scope_owner(tx, context, old)
+            prefixes = edit(old.prefixes, [cidr for _, cidr in pool_store.taken(tx, pool_id)])
+            pool.check_scope(tx, sight(context), replace(old, prefixes=prefixes))
+            if any(parse_prefix(p).version != old.ip_version for p in prefixes):
+                raise Invalid("Cannot mix IPv4 and IPv6 prefixes in a subnet pool.", why="prefix_version_mismatch")
+            pool_store.change(tx, pool_id, {"prefixes": list(prefixes)})
+            return pool_store.get(tx, sight(context), pool_id)
+
+        return await self._ground.db.write(work)
 
     def _insert(self, tx: Tx, context: Context, owner: str, new: NewPool) -> SubnetPool:
         prefixes = pool.check_prefixes(new.prefixes)
@@ -207,6 +246,18 @@ class AddressScopeService:
 def _check_sharer(context: Context, shared: bool) -> None:
     if shared and not context.is_admin:
         raise Forbidden("Only an administrator makes an address scope shared.", why="policy_not_authorized")
+
+
+def _check_scope_owner(tx: Tx, context: Context, row: SubnetPool) -> None:
+    """Raises Invalid when the prefixes of a pool in another project's address scope would change."""
+    if row.scope_id is None or context.is_admin:
+        return
+    if pool_store.get_scope(tx, ALL, row.scope_id).project_id != context.project_id:
+        raise Invalid(
+            "Illegal subnetpool update : Subnetpool prefixes cannot be updated while in another project's address "
+            "scope.",
+            why="illegal_subnet_pool_update",
+        )
 
 
 def _grown(old: SubnetPool, texts: Sequence[str]) -> tuple[str, ...]:

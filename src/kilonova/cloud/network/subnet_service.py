@@ -182,7 +182,7 @@ def insert(tx: Tx, ground: Ground, network: Network, new: NewSubnet, scope: Scop
         description=new.description, ip_version=prefix.version, cidr=str(prefix), gateway_ip=gateway,
         enable_dhcp=new.enable_dhcp, dns_servers=tuple(new.dns_servers), host_routes=tuple(new.host_routes),
         ra_mode=new.ra_mode, address_mode=new.address_mode, tags=(), revision=1, created_at=tx.now, updated_at=tx.now,
-        pools=pools, service_types=tuple(new.service_types), pool_id=pool_id,
+        pools=pools, service_types=tuple(new.service_types), pool_id=pool_id, external=network.external,
     )  # fmt: skip
     quota.charge(tx, row.project_id, f"subnet:{row.id}", {"subnet": 1})
     subnet_store.add(tx, row)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from kilonova.cloud.network.address import at, parse_address, position
-from kilonova.cloud.network.grant_store import granted
+from kilonova.cloud.network.grant_store import granted, is_external
 from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import Listing, Pool, Route, Subnet
 from kilonova.core.errors import NotFound
@@ -77,8 +77,10 @@ _SAME: Final = (
 _OF_NETWORK: Final = (
     select(subnet).where(subnet.c.network_id == bindparam("which")).order_by(subnet.c.created_at, subnet.c.id)
 )
+_SEEN: Final = select(subnet, is_external(subnet.c.network_id).label("external"))
 FIELDS: Final[Fields] = {
     **{name: subnet.c[name] for name in _SAME},
+    "external": is_external(subnet.c.network_id),
     "gateway_ip": func.coalesce(subnet.c.gateway_ip, ""),
     "pool_id": func.coalesce(subnet.c.pool_id, ""),
 }
@@ -98,7 +100,7 @@ def add(tx: Tx, row: Subnet) -> None:
 
 def get(tx: Tx, visible: Select[Any] | None, subnet_id: str) -> Subnet:
     """One subnet of the networks `visible` (None: any). Raises NotFound."""
-    row = tx.execute(_within(select(subnet), visible).where(subnet.c.id == subnet_id)).one_or_none()
+    row = tx.execute(_within(_SEEN, visible).where(subnet.c.id == subnet_id)).one_or_none()
     if row is None:
         raise NotFound(f"Subnet {subnet_id} could not be found.", why="subnet_not_found")
     return _assemble(tx, [row])[0]
@@ -108,7 +110,7 @@ def find(tx: Tx, visible: Select[Any] | None, listing: Listing, whose: str | Non
     """A page of the subnets of the networks `visible` (None: any). They may be filtered by `shared` too: whether the
     network is shared with the project `whose` (None: with everyone)."""
     fields = {**FIELDS, "shared": subnet.c.network_id.in_(granted("network", whose))}
-    return _assemble(tx, page(tx, subnet, _within(select(subnet), visible), fields, listing))
+    return _assemble(tx, page(tx, subnet, _within(_SEEN, visible), fields, listing))
 
 
 def of_networks(tx: Tx, network_ids: Iterable[str]) -> dict[str, list[Subnet]]:
@@ -184,4 +186,5 @@ def _subnet(row: Row[Any], pools: tuple[Pool, ...]) -> Subnet:
         tags=tuple(row.tags),
         service_types=tuple(row.service_types),
         pools=pools,
+        external=bool(getattr(row, "external", False)),
     )

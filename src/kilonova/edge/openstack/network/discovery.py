@@ -75,6 +75,7 @@ EXTENSIONS: Final = {
     "standard-attr-tag": ("Tag support for resources with standard attribute", "Tags, and filters by them"),
     "standard-attr-timestamp": ("Resource timestamps", "When a resource was made and changed"),
     "stateful-security-group": ("Stateful security group", "Groups that let no answers through"),
+    "subnetpool-prefix-ops": ("Subnet Pool Prefix Operations", "Single prefixes added to pools and removed"),
     "subnet_allocation": ("Subnet Allocation", "Subnets from subnet pools"),
     "subnet-external-network": ("Subnet belongs to an external network", "They are seen by who sees the network"),
     "subnet-service-types": ("Subnet service types", "Subnets for ports of certain owners"),

@@ -71,7 +71,7 @@ _NETWORK: Final = (
 )
 _SERVICE_TYPES: Final = {
     "type": "array",
-    "items": {**STRING, "pattern": "^(compute|network):"},
+    "items": {**STRING, "minLength": 1},
     "maxItems": 32,
     "uniqueItems": True,
 }
@@ -94,6 +94,7 @@ _SUBNET: Final = (
     REVISION,
     Attribute("network_id", "network_id", UUID, "c"),
     Attribute("shared", "shared", None, "", "flag", sortable=False),
+    Attribute("router:external", "external", None, "", "flag", sortable=False),
     Attribute("ip_version", "ip_version", {"enum": [4, 6, "4", "6"]}, "c", "number", convert=int),
     Attribute("cidr", "cidr", _NULL_TEXT, "c"),
     Attribute("prefixlen", "prefixlen", _LENGTH, "c", None, convert=read_whole(1, 128)),

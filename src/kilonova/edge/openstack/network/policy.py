@@ -52,6 +52,8 @@ RULES: Final = (
     Rule("get_port:binding:host_id", _ADMIN),
     Rule("add_router_interface", _WRITE),
     Rule("remove_router_interface", _WRITE),
+    Rule("add_prefixes", _WRITE),
+    Rule("remove_prefixes", _WRITE),
     Rule("add_extraroutes", _WRITE),
     Rule("remove_extraroutes", _WRITE),
     Rule("create_router:external_gateway_info:enable_snat", _ADMIN),

@@ -22,9 +22,16 @@ from kilonova.edge.openstack.network.attribute import (
 )
 from kilonova.edge.openstack.network.resource import Resource, Values, refuse_unless
 from kilonova.edge.openstack.network.view import owner, standard
-from kilonova.kit.http import Request
+from kilonova.kit.http import Request, Route
+from kilonova.kit.http.route import Answer
 
 _PREFIXES: Final = {"type": "array", "items": {"type": "string", "maxLength": 64}, "minItems": 1, "maxItems": 64}
+_EDIT: Final = {
+    "type": "object",
+    "properties": {"prefixes": _PREFIXES},
+    "required": ["prefixes"],
+    "additionalProperties": False,
+}
 _LENGTH: Final = whole(0, 128)
 _READ_LENGTH: Final = read_whole(0, 128)
 _QUOTA: Final = whole(0, 999_999_999, nullable=True)
@@ -71,21 +78,41 @@ def address_scopes(services: NetworkServices) -> Resource:
     )
 
 
-def subnet_pools(services: NetworkServices) -> Resource:
-    """`/subnetpools`."""
+class SubnetPoolRoutes:
+    """`/subnetpools`, with the two actions on prefixes."""
 
-    async def create(request: Request, values: list[Values]) -> list[SubnetPool]:
-        return await services.subnet_pools.create_all(request.context, [NewPool(**one) for one in values])
+    def __init__(self, services: NetworkServices) -> None:
+        self._pools = services.subnet_pools
 
-    async def allow(request: Request, verb: str, values: Values) -> None:
+    def routes(self) -> list[Route]:
+        plain = Resource(
+            "subnetpool", _POOL, self._pools, self._create, _pool, required=("prefixes",), bulk=True, tagged=True,
+            allow=self._allow,
+        )  # fmt: skip
+        one = "/subnetpools/{id}"
+        return [
+            *plain.routes(),
+            Route("PUT", f"{one}/add_prefixes", self.add, "add_prefixes", schema=_EDIT),
+            Route("PUT", f"{one}/remove_prefixes", self.remove, "remove_prefixes", schema=_EDIT),
+        ]
+
+    async def add(self, request: Request) -> Answer:
+        """Prefixes more."""
+        row = await self._pools.add_prefixes(request.context, request.params["id"], request.json["prefixes"])
+        return {"prefixes": list(row.prefixes)}
+
+    async def remove(self, request: Request) -> Answer:
+        """Prefixes less."""
+        row = await self._pools.remove_prefixes(request.context, request.params["id"], request.json["prefixes"])
+        return {"prefixes": list(row.prefixes)}
+
+    async def _create(self, request: Request, values: list[Values]) -> list[SubnetPool]:
+        return await self._pools.create_all(request.context, [NewPool(**one) for one in values])
+
+    async def _allow(self, request: Request, verb: str, values: Values) -> None:
         for name in ("shared", "is_default"):
             if values.get(name):
                 refuse_unless(request, f"{verb}_subnetpool:{name}")
-
-    return Resource(
-        "subnetpool", _POOL, services.subnet_pools, create, _pool, required=("prefixes",), bulk=True, tagged=True,
-        allow=allow,
-    )  # fmt: skip
 
 
 def _scope(row: AddressScope, request: Request) -> Mapping[str, Any]:
@@ -96,7 +123,7 @@ def _scope(row: AddressScope, request: Request) -> Mapping[str, Any]:
 
 
 def _pool(row: SubnetPool, request: Request) -> Mapping[str, Any]:
-    """API reference, "Subnet pools"."""
+    """API reference, "Subnet pools"; the lengths are text there."""
     return {
         "id": row.id,
         "name": row.name,
@@ -104,9 +131,9 @@ def _pool(row: SubnetPool, request: Request) -> Mapping[str, Any]:
         "prefixes": list(row.prefixes),
         "address_scope_id": row.scope_id,
         "ip_version": row.ip_version,
-        "default_prefixlen": row.default_prefixlen,
-        "min_prefixlen": row.min_prefixlen,
-        "max_prefixlen": row.max_prefixlen,
+        "default_prefixlen": str(row.default_prefixlen),
+        "min_prefixlen": str(row.min_prefixlen),
+        "max_prefixlen": str(row.max_prefixlen),
         "default_quota": row.default_quota,
         "is_default": row.is_default,
         "shared": row.shared,

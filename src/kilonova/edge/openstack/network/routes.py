@@ -18,7 +18,7 @@ from kilonova.edge.openstack.network.floating import ForwardingRoutes, floating_
 from kilonova.edge.openstack.network.grant import grants
 from kilonova.edge.openstack.network.group import groups, rules
 from kilonova.edge.openstack.network.network import networks, subnets
-from kilonova.edge.openstack.network.pool import address_scopes, subnet_pools
+from kilonova.edge.openstack.network.pool import SubnetPoolRoutes, address_scopes
 from kilonova.edge.openstack.network.port import ports
 from kilonova.edge.openstack.network.quota import QuotaRoutes
 from kilonova.edge.openstack.network.router import RouterRoutes
@@ -34,7 +34,6 @@ _ROUTER_ACTIONS: Final = (
     "add_external_gateways", "remove_external_gateways",
     "update_external_gateways", "conntrack_helpers", "l3-agents",
 )  # fmt: skip
-_POOL_ACTIONS: Final = ("add_prefixes", "remove_prefixes", "onboard_network_subnets")
 _NAMES: Final = {"mac": "Mac", "ip": "Ip", "http": "HTTP", "dns": "DNS", "icmp": "Icmp", "rbac": "Rbac", "fip": "FIP"}
 
 
@@ -55,7 +54,7 @@ def build_network_service(
         *QuotaRoutes(services).routes(),
         *floating_ips(services).routes(),
         *ForwardingRoutes(services).routes(),
-        *subnet_pools(services).routes(),
+        *SubnetPoolRoutes(services).routes(),
         *address_scopes(services).routes(),
         *AddressGroupRoutes(services).routes(),
         *grants(services).routes(),
@@ -65,7 +64,7 @@ def build_network_service(
         *unbuilt(*(f"/{name}{tail}" for name in _UNBUILT for tail in ("", "/{rest:path}"))),
         *unbuilt(*(f"/routers/{{id}}/{name}" for name in _ROUTER_ACTIONS)),
         *unbuilt("/ports/{id}/bindings", "/ports/{id}/bindings/{rest:path}", "/agents/{id}/{rest:path}"),
-        *unbuilt(*(f"/subnetpools/{{id}}/{name}" for name in _POOL_ACTIONS)),
+        *unbuilt("/subnetpools/{id}/onboard_network_subnets"),
     ]
     routes = [*discovery.routes(), *(replace(route, path="/v2.0" + route.path) for route in v2)]
     return build_service("network", prefix, routes, gate, fault, observe=observe)

@@ -55,6 +55,7 @@ def subnet(row: Subnet, request: Request) -> Mapping[str, Any]:
         "ipv6_address_mode": row.address_mode or None,
         "subnetpool_id": row.pool_id,
         "service_types": list(row.service_types),
+        "router:external": row.external,
         "tags": list(row.tags),
         **standard(row),
     }
