@@ -162,11 +162,6 @@ class RouterService:
 
         return await self._ground.db.write(work)
 
-    def _locked(self, tx: Tx, context: Context, router_id: str) -> Router:
-        router_store.get(tx, sight(context), router_id)
-        router_store.lock(tx, router_id)
-        return router_store.get(tx, sight(context), router_id)
-
     async def add_routes(self, context: Context, router_id: str, routes: Sequence[Route]) -> Router:
         """Routes beside those that are there; the same again does nothing. Raises NotFound, Invalid."""
         return await self._reroute(context, router_id, lambda old: [*old, *(r for r in routes if r not in old)])
@@ -174,6 +169,11 @@ class RouterService:
     async def remove_routes(self, context: Context, router_id: str, routes: Sequence[Route]) -> Router:
         """Take routes away; what is not there is no fault. Raises NotFound."""
         return await self._reroute(context, router_id, lambda old: [r for r in old if r not in routes])
+
+    def _locked(self, tx: Tx, context: Context, router_id: str) -> Router:
+        router_store.get(tx, sight(context), router_id)
+        router_store.lock(tx, router_id)
+        return router_store.get(tx, sight(context), router_id)
 
     async def _reroute(
         self, context: Context, router_id: str, edit: Callable[[Sequence[Route]], Sequence[Route]]
@@ -189,16 +189,17 @@ class RouterService:
     def _check_leg(self, tx: Tx, router: Router, leg: Port) -> None:
         """Raises Conflict while a floating IP or a route needs this leg."""
         subnets = _subnets_of(tx, [leg])
-        for one in floating_store.of_routers(tx, [router.id]).get(router.id, ()):
-            inside = [f.port_id for f in one.forwardings] or [one.port_id or ""]
-            fixed = [f for p in port_store.by_ids(tx, inside) for f in p.fixed_ips]
-            led = {one.fixed_address, *(f.address for f in one.forwardings)}
-            if any(f.address in led and f.subnet_id == s.id for f in fixed for s in subnets):
-                raise Conflict(
-                    f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
-                    "required by one or more floating IPs.",
-                    why="router_interface_in_use_by_floating_ip",
-                )
+        floating = floating_store.of_routers(tx, [router.id]).get(router.id, ())
+        led = {(f.port_id, f.fixed_address) for f in floating}
+        led |= {(one.port_id, one.address) for f in floating for one in f.forwardings}
+        ports = port_store.by_ids(tx, {port_id for port_id, _ in led if port_id is not None})
+        needed = {f.subnet_id for p in ports for f in p.fixed_ips if (p.id, f.address) in led}
+        if needed & {s.id for s in subnets}:
+            raise Conflict(
+                f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
+                "required by one or more floating IPs.",
+                why="router_interface_in_use_by_floating_ip",
+            )
         if any(parse_address(r.nexthop) in parse_prefix(s.cidr) for r in router.routes for s in subnets):
             raise Conflict(
                 f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
