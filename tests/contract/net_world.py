@@ -149,3 +149,30 @@ def stand_in() -> Iterator[Callable[[], StandIn]]:
     deadline = time.monotonic() + 5
     while re.search(r"ktcccc0|kntest", run("ip", "link")) and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+@pytest.fixture
+def outer(stand_in: Callable[[], StandIn]) -> StandIn:
+    """A machine beyond the host, that knows no way to the cloud's networks."""
+    world = stand_in()
+    run("ip", "link", "add", "kntest-out", "type", "veth", "peer", "name", "eth0", "netns", world.name)
+    run("ip", "addr", "add", "198.51.100.1/24", "dev", "kntest-out")
+    run("ip", "link", "set", "kntest-out", "up")
+    world.ip("addr", "add", "198.51.100.9/24", "dev", "eth0")
+    world.ip("link", "set", "eth0", "up")
+    return world
+
+
+@pytest.fixture
+def neighbour(stand_in: Callable[[], StandIn]) -> Callable[[str, int], StandIn]:
+    """Machines on an external network, plugged into its bridge by hand."""
+
+    def plug(bridge: str, host: int) -> StandIn:
+        made = stand_in()
+        run("ip", "link", "add", f"kntest-n{host}", "type", "veth", "peer", "name", "eth0", "netns", made.name)
+        run("ip", "link", "set", f"kntest-n{host}", "master", bridge, "up")
+        made.ip("addr", "add", f"172.31.77.{host}/24", "dev", "eth0")
+        made.ip("link", "set", "eth0", "up")
+        return made
+
+    return plug

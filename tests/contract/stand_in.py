@@ -91,8 +91,24 @@ class StandIn:
         self.inside(work)
 
     def pings(self, address: str) -> bool:
-        command = ["ip", "netns", "exec", self.name, "ping", "-c1", "-W1", address]
-        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+        """Whether an echo request is answered (RFC 792, RFC 4443)."""
+        six, word = ":" in address, os.urandom(8)
+        ask, answer, family = (128, 129, socket.AF_INET6) if six else (8, 0, socket.AF_INET)
+
+        def work() -> bool:
+            with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP) as s:
+                s.settimeout(WAIT)
+                head = struct.pack("!BB", ask, 0)
+                body = os.urandom(2) + b"\0\1" + word
+                s.sendto(head + checksum(head + b"\0\0" + body) + body, (address, 0))
+                while word not in (data := s.recv(2048)) or data[0 if six else 20] != answer:
+                    pass
+                return True
+
+        try:
+            return self.inside(work)
+        except OSError:
+            return False
 
     def raw(self, frame: bytes) -> None:
         def work() -> None:
@@ -166,6 +182,13 @@ def _options(packet: bytes) -> dict[int, bytes]:
     return found
 
 
+def prepare(end: socket.socket) -> socket.socket:
+    """What could not be sent is not to be kept trying after the end: it would hold the namespace."""
+    end.settimeout(WAIT)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return end
+
+
 def ethernet(source: str, kind: int, body: bytes, target: str = "ff:ff:ff:ff:ff:ff") -> bytes:
     return bytes.fromhex((target + source).replace(":", "")) + kind.to_bytes(2, "big") + body
 
@@ -179,9 +202,14 @@ def ipv4_udp(source: str, target: str, port: int, data: bytes, source_port: int 
     udp = struct.pack("!HHHH", source_port, port, 8 + len(data), 0) + data
     addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + addresses
-    total = sum(struct.unpack("!10H", head))
+    return head[:10] + checksum(head) + head[12:] + udp
+
+
+def checksum(data: bytes) -> bytes:
+    """RFC 1071, of an even number of octets."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
-    return head[:10] + (~(total + (total >> 16)) & 0xFFFF).to_bytes(2, "big") + head[12:] + udp
+    return (~(total + (total >> 16)) & 0xFFFF).to_bytes(2, "big")
 
 
 def snapshot() -> dict[str, Any]:

@@ -28,6 +28,8 @@ STOP_DEADLINE: Final = 5.0
 HOSTNAME: Final = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
 DOMAIN: Final = re.compile(r"^(?!-)[A-Za-z0-9.-]{1,253}$")
 MAC: Final = re.compile(r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$")
+OPTION_NAME: Final = re.compile(r"^[a-z0-9-]{1,64}$")
+LONGEST_VALUE: Final = 255
 ANYWHERE: Final = "0.0.0.0/0"
 
 
@@ -41,6 +43,7 @@ def configuration(doc: NetworkDoc, folder: Path, device: str, resolv: Path) -> s
         "no-hosts",
         f"addn-hosts={folder / 'dns'}",
         f"dhcp-hostsfile={folder / 'dhcp'}",
+        f"dhcp-optsfile={folder / 'options'}",
         f"resolv-file={resolv}",
         "domain-needed",
         "bogus-priv",
@@ -98,7 +101,26 @@ def host_entry(doc: PortDoc) -> str:
     if not MAC.match(doc.mac):
         raise DriverError("driver", "a port's MAC address is not one", detail=repr(doc.mac))
     name = [doc.hostname] if HOSTNAME.match(doc.hostname) else []
-    return ",".join([doc.mac.lower(), *four, *six, *name]) + "\n" if addresses else ""
+    tag = [f"set:{_tag(doc)}"] if doc.dhcp_options else []
+    return ",".join([doc.mac.lower(), *tag, *four, *six, *name]) + "\n" if addresses else ""
+
+
+def option_entry(doc: PortDoc) -> str:
+    """A port's lines with the DHCP options that only it gets. One that dnsmasq does not know it passes over.
+
+    Raises DriverError for what could mean more than one option.
+    """
+    lines = []
+    for option in doc.dhcp_options:
+        if not OPTION_NAME.match(option.name) or not option.value.isprintable() or len(option.value) > LONGEST_VALUE:
+            raise DriverError("driver", "a DHCP option of a port is not one", detail=repr(option))
+        family = "option6:" if option.ip_version == 6 else "" if option.name.isdigit() else "option:"
+        lines.append(f"tag:{_tag(doc)},{family}{option.name},{option.value}\n")
+    return "".join(lines)
+
+
+def _tag(doc: PortDoc) -> str:
+    return f"p{doc.port_id}"
 
 
 def name_entry(doc: PortDoc) -> str:
@@ -115,6 +137,10 @@ def _plain(text: str, version: int) -> str:
     if address.version != version or "%" in text:
         raise ValueError(f"not a plain IPv{version} address: {text!r}")
     return str(address)
+
+
+KINDS: Final = ("dhcp", "dns", "options")
+"""The directories with a file for each port."""
 
 
 class Dnsmasq:
@@ -135,7 +161,7 @@ class Dnsmasq:
 
     def write(self, text: str) -> bool:
         """Write the configuration; whether it differs from what was there."""
-        for folder in (self.folder, self.folder / "dhcp", self.folder / "dns"):
+        for folder in (self.folder, *(self.folder / kind for kind in KINDS)):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
         if self._conf.exists() and self._conf.read_text() == text:
@@ -174,9 +200,9 @@ class Dnsmasq:
         finally:
             os.close(handle)
 
-    def set_port(self, port_id: str, host: str, names: str) -> None:
+    def set_port(self, port_id: str, host: str = "", names: str = "", options: str = "") -> None:
         """Write a port's entries (empty: none) and have them read."""
-        changed = [self._put("dhcp", port_id, host), self._put("dns", port_id, names)]
+        changed = [self._put(kind, port_id, text) for kind, text in zip(KINDS, (host, names, options), strict=True)]
         if any(changed) and (pid := self.running()) is not None:
             os.kill(pid, signal.SIGHUP)
 

@@ -2,7 +2,7 @@
 
 As Neutron has it: a port speaks only with its own addresses, never answers as DHCP server or IPv6 router, always gets
 DHCP, neighbour discovery and metadata, and of everything else what its allow rules say, with replies. A connection
-that is established goes on when the rule that let it in is taken away; new ones do not begin.
+lives as long as a rule allows it, whichever that is: see connection.py for what becomes of one that none allows.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def egress_rules(doc: PortDoc) -> list[Rule]:
         [*_udp_pair(67, 68), DROP],
         [*_udp_pair(547, 546), DROP],
         [match(payload("icmpv6", "type"), ROUTER_ADVERTISEMENT), DROP],
-        *_known(RETURN),
+        *_known(doc, RETURN),
         [*_udp_pair(68, 67), RETURN],
         [*_udp_pair(546, 547), RETURN],
         [match(payload("icmpv6", "type"), {"set": EGRESS_ICMPV6}), RETURN],
@@ -101,8 +101,11 @@ def ingress_rules(doc: PortDoc) -> list[Rule]:
         return [[DROP]]
     if not doc.port_security:
         return [[ACCEPT]]
+    # A port without connection tracking gets what it asked for from the metadata service all the same.
+    answers: Rule = [match(payload("ip", "saddr"), METADATA), match(payload("tcp", "sport"), 80), ACCEPT]
     return [
-        *_known(ACCEPT),
+        *_known(doc, ACCEPT),
+        *([] if tracked(doc) else [answers]),
         [*_udp_pair(67, 68), ACCEPT],
         [*_udp_pair(547, 546), ACCEPT],
         [match(payload("icmpv6", "type"), {"set": INGRESS_ICMPV6}), ACCEPT],
@@ -110,6 +113,21 @@ def ingress_rules(doc: PortDoc) -> list[Rule]:
         *([*_condition(rule), ACCEPT] for rule in doc.rules if rule.direction == "ingress"),
         [DROP],
     ]
+
+
+def tracked(doc: PortDoc) -> bool:
+    """Whether answers pass without a rule of their own: always, unless all its rules are stateless."""
+    return not doc.rules or any(rule.stateful for rule in doc.rules)
+
+
+def named_sets(doc: PortDoc) -> list[str]:
+    """The address sets that the port's rules name."""
+    return sorted({name for rule in doc.rules if (name := named_set(rule))})
+
+
+def named_set(rule: RuleDoc) -> str | None:
+    """The address set that a rule names."""
+    return rule.remote_group or rule.remote_addresses
 
 
 def _sources(doc: PortDoc) -> dict[str, list[str]]:
@@ -147,12 +165,9 @@ def _number(member: Any) -> Any:
     return {"range": [hex(int(network[0])), hex(int(network[-1]))]}
 
 
-def _known(verdict: Statement) -> list[Rule]:
-    return [
-        [match(meta("mark"), ESTABLISHED), verdict],
-        [match(meta("mark"), INVALID), DROP],
-        [match(payload("ether", "type"), "arp"), verdict],
-    ]
+def _known(doc: PortDoc, verdict: Statement) -> list[Rule]:
+    by_mark: list[Rule] = [[match(meta("mark"), ESTABLISHED), verdict], [match(meta("mark"), INVALID), DROP]]
+    return [*(by_mark if tracked(doc) else []), [match(payload("ether", "type"), "arp"), verdict]]
 
 
 def _udp_pair(source: int, destination: int) -> list[Statement]:
@@ -165,8 +180,8 @@ def _condition(rule: RuleDoc) -> list[Statement]:
     condition = [match(payload("ether", "type"), version)]
     if rule.remote_prefix:
         condition.append(match(payload(version, field), prefix(rule.remote_prefix)))
-    if rule.remote_group:
-        condition.append(match(payload(version, field), f"@{set_name(rule.remote_group, version)}"))
+    if group := named_set(rule):
+        condition.append(match(payload(version, field), f"@{set_name(group, version)}"))
     return condition + (_protocol(rule, version) if rule.protocol not in (None, "any", "0") else [])
 
 

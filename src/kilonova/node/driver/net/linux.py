@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +21,11 @@ from typing import Final, TypeVar
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
-from kilonova.node.driver.net.dnsmasq import host_entry, name_entry
+from kilonova.node.driver.net.connection import forget, list_connections, note
+from kilonova.node.driver.net.dnsmasq import host_entry, name_entry, option_entry
+from kilonova.node.driver.net.filter import named_sets
 from kilonova.node.driver.net.forwarding import Forwarding, load_bridge_filter
+from kilonova.node.driver.net.judgement import Judgement, is_single, own_addresses, plain
 from kilonova.node.driver.net.name import Naming, check_id
 from kilonova.node.driver.net.namespace import list_namespaces
 from kilonova.node.driver.net.network import Bridge, NetworkPlant, ruled_bridges
@@ -34,9 +37,11 @@ from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
 
 THREADS: Final = 4
 WATCH_SECONDS: Final = 5.0
+REPAIR: Final = (NetworkDoc, AddressSetDoc, RouterDoc, PortDoc)
 LOG: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
+D = TypeVar("D", NetworkDoc, RouterDoc, PortDoc, AddressSetDoc)
 
 
 class LinuxNet:
@@ -121,16 +126,13 @@ class LinuxNet:
     async def remove_port(self, port_id: str) -> None:
         """See the port. A guest's NIC that is still plugged in carries nothing from then on."""
         async with self._lock:
-            self._applied.pop(f"port {check_id(port_id)}", None)
+            check_id(port_id)
             await self._run(lambda: self._remove_port(port_id))
 
     async def apply_address_set(self, doc: AddressSetDoc) -> None:
         """See the port."""
-        key = f"group {check_id(doc.group_id)}"
         async with self._lock:
-            if self._applied.get(key) != doc:
-                await self._run(lambda: nft.apply(self._ruleset.address_set(doc)))
-                self._applied[key] = doc
+            await self._run(lambda: self._apply_address_set(doc))
 
     async def remove_address_set(self, group_id: str) -> None:
         """See the port. Raises DriverError while a rule still uses it."""
@@ -194,10 +196,11 @@ class LinuxNet:
 
     def _apply_router(self, doc: RouterDoc) -> None:
         key = f"router {check_id(doc.router_id)}"
-        if self._applied.get(key) == doc and self._routers.standing(doc):
+        before = self._applied.get(key)
+        if before == doc and self._routers.standing(doc):
             return
         self._applied.pop(key, None)
-        self._routers.build(doc, self._bridges)
+        self._routers.build(doc, self._bridges, before if isinstance(before, RouterDoc) else None)
         self._applied[key] = doc
 
     def _apply_port(self, doc: PortDoc) -> PortDevice:
@@ -205,26 +208,64 @@ class LinuxNet:
         bridge = self._bridges.get(doc.network_id)
         if bridge is None:
             raise DriverError("driver", "the port's network is not on this host yet", retryable=True)
-        others = [device for port, device in self._devices.items() if port != doc.port_id]
-        device = self._devices.get(doc.port_id) or self._naming.device("tap", doc.port_id, others)
+        known = self._devices.get(doc.port_id)
+        device = known or self._naming.device("tap", doc.port_id, self._devices.values())
         if self._applied.get(key) != doc:
-            for group in {rule.remote_group for rule in doc.rules if rule.remote_group}:
+            for group in named_sets(doc):
                 check_id(group)
             self._applied.pop(key, None)
-            host, names = host_entry(doc), name_entry(doc)
+            entries = host_entry(doc), name_entry(doc), option_entry(doc)
             rules = self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external)
             nft.apply(rules)
             self._devices[doc.port_id] = device
-            self._plant.dnsmasq(doc.network_id).set_port(doc.port_id, host, names)
+            self._plant.dnsmasq(doc.network_id).set_port(doc.port_id, *entries)
+            if known:
+                self._review(doc.network_id, own_addresses(doc), doc)
             self._applied[key] = doc
         return PortDevice(bridge.name, device, bridge.mtu)
 
+    def _apply_address_set(self, doc: AddressSetDoc) -> None:
+        key = f"group {check_id(doc.group_id)}"
+        before = self._applied.get(key)
+        if before == doc:
+            return
+        nft.apply(self._ruleset.address_set(doc))
+        self._applied[key] = doc
+        gone = set(before.addresses if isinstance(before, AddressSetDoc) else ()) - set(doc.addresses)
+        users = [port for port in self._documents(PortDoc) if doc.group_id in named_sets(port)]
+        for network_id in {port.network_id for port in users} if gone else ():
+            if all(is_single(address) for address in gone):
+                self._review(network_id, map(plain, gone))
+            else:
+                here = [port for port in users if port.network_id == network_id]
+                self._review(network_id, [address for port in here for address in own_addresses(port)])
+
+    def _review(self, network_id: str, addresses: Iterable[str], new: PortDoc | None = None) -> None:
+        """Have the connections of these addresses go by the rules of now."""
+        ports = [port for port in self._documents(PortDoc) if port.network_id == network_id]
+        ports += [new] if new else []
+        network = self._applied.get(f"network {network_id}")
+        judgement = Judgement(
+            network if isinstance(network, NetworkDoc) else None, ports, self._documents(AddressSetDoc)
+        )
+        for found in list_connections(addresses, self._bridges[network_id].zone):
+            if found.ended == judgement.allows(found):
+                note(found, ended=not found.ended)
+
+    def _documents(self, kind: type[D]) -> list[D]:
+        return [doc for doc in self._applied.values() if isinstance(doc, kind)]
+
     def _remove_port(self, port_id: str) -> None:
         for network_id in self._bridges:
-            self._plant.dnsmasq(network_id).set_port(port_id, "", "")
+            self._plant.dnsmasq(network_id).set_port(port_id)
         if device := self._devices.get(port_id):
             nft.apply(self._ruleset.no_port(port_id, device))
             del self._devices[port_id]
+        doc = self._applied.pop(f"port {port_id}", None)
+        if isinstance(doc, PortDoc) and (bridge := self._bridges.get(doc.network_id)):
+            # Who gets the address next is not to inherit its connections.
+            for found in list_connections(own_addresses(doc), bridge.zone):
+                forget(found)
 
     def _port_devices(self) -> dict[str, str]:
         """Every port's device, from the map of sources."""
@@ -311,7 +352,7 @@ class LinuxNet:
             LOG.warning("packet rules were removed from outside; putting them back")
             nft.apply(self._ruleset.foundation())
             lost, self._applied = self._applied, {}
-            for doc in lost.values():
+            for doc in sorted(lost.values(), key=lambda doc: REPAIR.index(type(doc))):
                 self._reapply(doc)
         for doc in list(self._applied.values()):
             if isinstance(doc, NetworkDoc):
@@ -326,5 +367,4 @@ class LinuxNet:
             case PortDoc():
                 self._apply_port(doc)
             case AddressSetDoc():
-                nft.apply(self._ruleset.address_set(doc))
-                self._applied[f"group {doc.group_id}"] = doc
+                self._apply_address_set(doc)

@@ -36,11 +36,17 @@ IP_FREEBIND: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A network's bridge as the kernel knows it."""
+    """A network's bridge as the kernel knows it. `zone` is its connections' in conntrack (0: the host's own)."""
 
     name: str
     mtu: int
     external: bool
+    zone: int
+
+
+def zone_of(index: int, *, external: bool) -> int:
+    """The zone of a bridge: its interface index is unique on the host, across clouds, so the zone is too."""
+    return 0 if external else (index - 1) % ZONES + 1
 
 
 def stable_mac(*parts: str) -> str:
@@ -64,7 +70,7 @@ class NetworkPlant:
         external = ruled_bridges(self._naming.table, "external")
         prefix = self._naming.prefix("bridge")
         links = [entry for entry in link.list_links() if entry.name.startswith(prefix) and entry.alias]
-        return {entry.alias: Bridge(entry.name, entry.mtu, entry.name in external) for entry in links}
+        return {entry.alias: _bridge(entry, external=entry.name in external) for entry in links}
 
     def dnsmasq(self, network_id: str) -> Dnsmasq:
         """The network's dnsmasq, running or not."""
@@ -80,14 +86,13 @@ class NetworkPlant:
             _check_free(subnet.cidr, name)
         mac = stable_mac(self._naming.cloud_id, doc.network_id, "bridge")
         index = link.ensure_bridge(name, doc.network_id, mac, doc.mtu, gateways)
-        # The interface index is unique on the host, across clouds, so the zone made of it is too.
-        zone = None if doc.external else (index - 1) % ZONES + 1
-        nft.apply(self._ruleset.network(doc.network_id, name, zone, [subnet.cidr for subnet in doc.subnets]))
+        zone = zone_of(index, external=doc.external)
+        nft.apply(self._ruleset.network(doc.network_id, name, zone or None, [subnet.cidr for subnet in doc.subnets]))
         for setting in {IPV6 if ":" in gateway else IPV4 for gateway in gateways}:
             self._forwarding.ensure(setting)
         self._build_namespace(doc, name)
         self._serve(doc)
-        return Bridge(name, doc.mtu, doc.external)
+        return Bridge(name, doc.mtu, doc.external, zone)
 
     def standing(self, doc: NetworkDoc, bridge: Bridge) -> bool:
         """Whether what `build` made is still there; a cheap look."""
@@ -155,6 +160,10 @@ class NetworkPlant:
 def ruled_bridges(table: str, name: Literal["network", "external"]) -> Collection[str]:
     """The bridges that the rules know, or those of them that are the way out."""
     return {str(member) for member in nft.list_elements("inet", table, "set", name)}
+
+
+def _bridge(entry: link.Link, *, external: bool) -> Bridge:
+    return Bridge(entry.name, entry.mtu, external, zone_of(entry.index, external=external))
 
 
 def _served(doc: NetworkDoc) -> list[SubnetDoc]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
+from kilonova.node.driver.net.connection import forget, list_connections, list_translated
 from kilonova.node.driver.net.dnsmasq import ANYWHERE
 from kilonova.node.driver.net.link import Route
 from kilonova.node.driver.net.name import Naming
@@ -25,6 +26,12 @@ def inner_name(interface: RouterInterface) -> str:
     return "in-" + interface.port_id.replace("-", "")[:11]
 
 
+def floating_addresses(doc: RouterDoc) -> list[str]:
+    """The external addresses that the router answers for beside its own, each once."""
+    one_to_one = [entry.floating for entry in doc.floating_ips]
+    return list(dict.fromkeys([*one_to_one, *(entry.floating for entry in doc.port_forwardings)]))
+
+
 class RouterPlant:
     """Builds and removes the routers of one cloud."""
 
@@ -32,8 +39,8 @@ class RouterPlant:
         self._naming = naming
         self._ruleset = ruleset
 
-    def build(self, doc: RouterDoc, bridges: dict[str, Bridge]) -> None:
-        """Make the router so. Raises DriverError when one of its networks is not here."""
+    def build(self, doc: RouterDoc, bridges: dict[str, Bridge], before: RouterDoc | None = None) -> None:
+        """Make the router so; `before` is what it was. Raises DriverError when one of its networks is not here."""
         wanted = [*doc.interfaces, *([doc.external] if doc.external else [])]
         if any(interface.network_id not in bridges for interface in wanted):
             raise DriverError("driver", "a network of the router is not on this host yet", retryable=True)
@@ -54,6 +61,8 @@ class RouterPlant:
             outer_names.add(outer)
         mtus = {interface.port_id: bridges[interface.network_id].mtu for interface in wanted}
         run_inside(namespace, lambda: self._furnish(doc, mtus))
+        if before is not None:
+            run_inside(namespace, lambda: end_translations(before, doc))
 
     def standing(self, doc: RouterDoc) -> bool:
         """Whether what `build` made is still there; a cheap look."""
@@ -84,7 +93,7 @@ class RouterPlant:
             routes = _static(doc, interface)
             link.ensure_inside(name, mtus[interface.port_id], interface.addresses, routes, up=doc.admin_up)
         if doc.external and outside:
-            addresses = [*doc.external.addresses, *(f"{entry.floating}/32" for entry in doc.floating_ips)]
+            addresses = [*doc.external.addresses, *(f"{address}/32" for address in floating_addresses(doc))]
             hops = [Route("::/0" if ":" in hop else ANYWHERE, hop) for hop in doc.next_hops]
             routes = [*hops, *_static(doc, doc.external)]
             link.ensure_inside(outside, mtus[doc.external.port_id], addresses, routes, up=doc.admin_up)
@@ -92,6 +101,23 @@ class RouterPlant:
                 announce(outside, doc.external.mac, [address.split("/")[0] for address in addresses])
         if doc.admin_up:
             link.set_metadata_rules([inner_name(interface) for interface in doc.interfaces])
+
+
+def end_translations(before: RouterDoc, after: RouterDoc) -> None:
+    """Forget the connections that live by a translation which is no more: conntrack would keep it for them."""
+    for entry in set(before.floating_ips) - set(after.floating_ips):
+        for found in list_connections((entry.floating, entry.fixed)):
+            if entry.floating in (found.destination, found.seen_as):
+                forget(found)
+    for forwarding in set(before.port_forwardings) - set(after.port_forwardings):
+        ports = range(forwarding.floating_port_min, forwarding.floating_port_max + 1)
+        for found in list_connections((forwarding.floating,)):
+            if found.destination == forwarding.floating and found.port in ports:
+                forget(found)
+    if before.external and (after.external is None or after.external.addresses != before.external.addresses):
+        for address in (text.split("/")[0] for text in before.external.addresses):
+            for found in list_translated(address):
+                forget(found)
 
 
 def announce(device: str, mac: str, addresses: list[str]) -> None:
@@ -109,6 +135,9 @@ def announce(device: str, mac: str, addresses: list[str]) -> None:
 def _forward() -> None:
     for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         link.write_setting(setting, "1")
+    # A guest that asks for a floating address of its own network is to come back here, not to go straight there.
+    for setting in ("all", "default"):
+        link.write_setting(f"ipv4/conf/{setting}/send_redirects", "0")
 
 
 def _static(doc: RouterDoc, interface: RouterInterface) -> list[Route]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from kilonova.node.driver.net import filter as port_filter
+from kilonova.node.driver.net.connection import ENDED
 from kilonova.node.driver.net.expression import (
     ACCEPT,
     DROP,
@@ -114,7 +115,7 @@ class Ruleset:
     def port(self, doc: PortDoc, device: str) -> list[Command]:
         """A port's three chains and the jumps to them."""
         commands: list[Command] = []
-        for group in sorted({rule.remote_group for rule in doc.rules if rule.remote_group}):
+        for group in port_filter.named_sets(doc):
             commands += self._address_sets(group)
         chains = {
             "source": port_filter.source_rules(doc),
@@ -210,6 +211,7 @@ def _marks() -> list[Rule]:
     return [
         [bridged, mark(0)],
         [bridged, match(ct("state"), ["established", "related"], "in"), mark(ESTABLISHED)],
+        [bridged, match(ct("mark"), ENDED), mark(0)],
         [bridged, match(ct("state"), "invalid", "in"), mark(INVALID)],
     ]
 
