@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from kilonova.wire.network import PortDoc
 
 T = TypeVar("T")
 WAIT = 1.0
+NEXT_SERVER = 255
+"""Where the answers of `ask_dhcp` hold the address of the server to boot from: no option has this number."""
 OTHER = re.compile(r"k[nbtdr][-_]?(?!cccc0[12])[0-9a-f]{6}|^vnet")
 
 
@@ -162,23 +165,68 @@ class StandIn:
 
         return self.inside(work)
 
+    def ask_dhcp6(self, mac: str, *, stateful: bool = True) -> dict[int, bytes]:
+        """SOLICIT and REQUEST, or INFORMATION-REQUEST (RFC 8415); the options of the last answer. Empty without one."""
+        duid = b"\0\3\0\1" + bytes.fromhex(mac.replace(":", ""))
+        wanted = _option6(1, duid) + _option6(8, b"\0\0") + _option6(6, struct.pack("!4H", 23, 24, 59, 32))
+        lease = _option6(3, b"\0\0\0\1" + bytes(8)) if stateful else b""
+
+        def work() -> dict[int, bytes]:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+                client.bind(("::", 546))
+                client.settimeout(4)
+
+                def ask(kind: int, options: bytes) -> dict[int, bytes]:
+                    servers = ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0"))
+                    self._wait_link_local()
+                    client.sendto(bytes([kind]) + b"abc" + options, servers)
+                    return _options6(client.recv(2048)[4:])
+
+                try:
+                    if not stateful:
+                        return ask(11, wanted)
+                    offer = ask(1, wanted + lease)
+                    return ask(3, wanted + _option6(2, offer[2]) + _option6(3, offer[3]))
+                except (TimeoutError, KeyError):
+                    return {}
+
+        return self.inside(work)
+
+    def _wait_link_local(self) -> None:
+        deadline = time.monotonic() + 4
+        while "fe80::" not in self.ip("-6", "addr", "show", "dev", "eth0") and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def remove(self) -> None:
         run("ip", "netns", "del", self.name, check=False)
 
 
 def _dhcp(mac: str, options: bytes) -> bytes:
     head = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x1234, 0, 0x8000) + bytes(16) + bytes.fromhex(mac.replace(":", ""))
-    wanted = b"\x37\x07" + bytes([1, 3, 6, 12, 15, 26, 121])
+    wanted = b"\x37\x0a" + bytes([1, 3, 6, 12, 15, 26, 66, 67, 121, 150])
     return head.ljust(236, b"\0") + b"\x63\x82\x53\x63" + options + wanted + b"\xff"
 
 
 def _options(packet: bytes) -> dict[int, bytes]:
-    found = {0: packet[16:20]}
+    found = {0: packet[16:20], NEXT_SERVER: packet[20:24]}
     rest = packet[240:]
     while rest and rest[0] != 255:
         if rest[0]:
             found[rest[0]] = rest[2 : 2 + rest[1]]
         rest = rest[1:] if rest[0] == 0 else rest[2 + rest[1] :]
+    return found
+
+
+def _option6(number: int, value: bytes) -> bytes:
+    return struct.pack("!HH", number, len(value)) + value
+
+
+def _options6(rest: bytes) -> dict[int, bytes]:
+    found = {}
+    while rest:
+        number, length = struct.unpack("!HH", rest[:4])
+        found[number], rest = rest[4 : 4 + length], rest[4 + length :]
     return found
 
 

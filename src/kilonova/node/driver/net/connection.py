@@ -8,6 +8,7 @@ from whichever side speaks next. All functions block and act in the calling thre
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -47,17 +48,17 @@ class Connection:
 def list_connections(addresses: Iterable[str], zone: int = 0) -> list[Connection]:
     """Those of a zone that began at one of these addresses or went to one. The kernel does the picking."""
     found = []
-    for address in addresses:
-        with _conntrack(address) as table:
-            for side in ("saddr", "daddr"):
-                pattern = NFCTAttrTuple(family=_family(address), **{side: address})
+    for family, group in itertools.groupby(sorted(addresses, key=_family), _family):
+        with _conntrack(family) as table:
+            for address, side in itertools.product(group, ("saddr", "daddr")):
+                pattern = NFCTAttrTuple(family=family, **{side: address})
                 found += [_read(message) for message in table.dump(tuple_orig=pattern)]
     return [connection for connection in found if connection.zone == zone]
 
 
 def list_translated(address: str) -> list[Connection]:
     """Those of no zone whose source the world sees as this address. Reads all that there are."""
-    with _conntrack(address) as table:
+    with _conntrack(_family(address)) as table:
         found = [_read(message) for message in table.dump()]
     return [entry for entry in found if entry.zone == 0 and entry.seen_as == address != entry.source]
 
@@ -74,7 +75,7 @@ def forget(connection: Connection) -> None:
 
 def _change(verb: str, connection: Connection, **more: Any) -> None:
     zone = {"zone": connection.zone} if connection.zone else {}
-    with _conntrack(connection.source) as table:
+    with _conntrack(_family(connection.source)) as table:
         try:
             table.entry(verb, tuple_orig=connection.entry, **zone, **more)
         except NetlinkError as error:
@@ -83,9 +84,9 @@ def _change(verb: str, connection: Connection, **more: Any) -> None:
 
 
 @contextmanager
-def _conntrack(address: str) -> Iterator[Any]:
+def _conntrack(family: int) -> Iterator[Any]:
     try:
-        with NFCTSocket(_family(address)) as table:
+        with NFCTSocket(family) as table:
             yield table
     except NetlinkError as error:
         raise DriverError("driver", "conntrack refused a question or a change", detail=str(error)) from error

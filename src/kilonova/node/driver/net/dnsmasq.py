@@ -200,11 +200,23 @@ class Dnsmasq:
         finally:
             os.close(handle)
 
-    def set_port(self, port_id: str, host: str = "", names: str = "", options: str = "") -> None:
-        """Write a port's entries (empty: none) and have them read."""
+    def set_port(self, port_id: str, host: str = "", names: str = "", options: str = "") -> bool:
+        """Write a port's entries (empty: none) and have them read, or say that it must be started anew for that.
+
+        dnsmasq 2.90 dies of SIGHUP when it has served a host that has a tag of its own.
+        """
+        tagged = self._tagged()
         changed = [self._put(kind, port_id, text) for kind, text in zip(KINDS, (host, names, options), strict=True)]
-        if any(changed) and (pid := self.running()) is not None:
-            os.kill(pid, signal.SIGHUP)
+        if not any(changed) or (pid := self.running()) is None:
+            return False
+        if tagged or self._tagged():
+            return True
+        os.kill(pid, signal.SIGHUP)
+        return False
+
+    def _tagged(self) -> bool:
+        folder = self.folder / KINDS[2]
+        return folder.is_dir() and any(folder.iterdir())
 
     def ports(self) -> frozenset[str]:
         """The ports that have an entry."""

@@ -191,7 +191,7 @@ class LinuxNet:
         if bridge and self._applied.get(key) == doc and self._plant.standing(doc, bridge):
             return
         self._applied.pop(key, None)
-        self._bridges[doc.network_id] = self._plant.build(doc, self._plant.bridges())
+        self._bridges[doc.network_id] = self._plant.build(doc)
         self._applied[key] = doc
 
     def _apply_router(self, doc: RouterDoc) -> None:
@@ -218,7 +218,7 @@ class LinuxNet:
             rules = self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external)
             nft.apply(rules)
             self._devices[doc.port_id] = device
-            self._plant.dnsmasq(doc.network_id).set_port(doc.port_id, *entries)
+            self._plant.set_port(doc.network_id, doc.port_id, entries)
             if known:
                 self._review(doc.network_id, own_addresses(doc), doc)
             self._applied[key] = doc
@@ -256,12 +256,12 @@ class LinuxNet:
         return [doc for doc in self._applied.values() if isinstance(doc, kind)]
 
     def _remove_port(self, port_id: str) -> None:
-        for network_id in self._bridges:
-            self._plant.dnsmasq(network_id).set_port(port_id)
+        doc = self._applied.pop(f"port {port_id}", None)
+        for network_id in [doc.network_id] if isinstance(doc, PortDoc) else self._bridges:
+            self._plant.set_port(network_id, port_id)
         if device := self._devices.get(port_id):
             nft.apply(self._ruleset.no_port(port_id, device))
             del self._devices[port_id]
-        doc = self._applied.pop(f"port {port_id}", None)
         if isinstance(doc, PortDoc) and (bridge := self._bridges.get(doc.network_id)):
             # Who gets the address next is not to inherit its connections.
             for found in list_connections(own_addresses(doc), bridge.zone):

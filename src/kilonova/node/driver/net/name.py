@@ -35,11 +35,14 @@ class Naming:
         """What every interface of this kind begins with."""
         return LETTER[kind] + self.cloud_id
 
+    def candidates(self, kind: Kind, identifier: str) -> list[str]:
+        """The interface names for this id, best first."""
+        digits = identifier.replace("-", "")
+        return [self.prefix(kind) + digits[start : start + DIGITS] for start in range(len(digits) - DIGITS + 1)]
+
     def device(self, kind: Kind, identifier: str, taken: Collection[str]) -> str:
         """An interface name for this id that nothing else has. Raises DriverError when every candidate is taken."""
-        digits = identifier.replace("-", "")
-        for start in range(len(digits) - DIGITS + 1):
-            name = self.prefix(kind) + digits[start : start + DIGITS]
+        for name in self.candidates(kind, identifier):
             if name not in taken:
                 return name
         raise DriverError("driver", f"no interface name is left for {identifier}")

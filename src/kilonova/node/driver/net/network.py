@@ -12,7 +12,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
@@ -68,31 +68,37 @@ class NetworkPlant:
     def bridges(self) -> dict[str, Bridge]:
         """This cloud's bridges by network id, read from the kernel."""
         external = ruled_bridges(self._naming.table, "external")
-        prefix = self._naming.prefix("bridge")
-        links = [entry for entry in link.list_links() if entry.name.startswith(prefix) and entry.alias]
+        links = [entry for entry in link.list_links(self._naming.prefix("bridge")) if entry.alias]
         return {entry.alias: _bridge(entry, external=entry.name in external) for entry in links}
 
     def dnsmasq(self, network_id: str) -> Dnsmasq:
         """The network's dnsmasq, running or not."""
         return Dnsmasq(self._folder / network_id)
 
-    def build(self, doc: NetworkDoc, bridges: dict[str, Bridge]) -> Bridge:
-        """Make the network so. `bridges` are those that exist."""
-        known = bridges.get(doc.network_id)
-        taken = {entry.name for entry in link.list_links()}
-        name = known.name if known else self._naming.device("bridge", doc.network_id, taken)
+    def build(self, doc: NetworkDoc) -> Bridge:
+        """Make the network so."""
+        name = link.pick_name(self._naming.candidates("bridge", doc.network_id), doc.network_id)
+        leg = link.pick_name(self._naming.candidates("leg", doc.network_id), doc.network_id)
         gateways = [_on_subnet(subnet.gateway, subnet) for subnet in doc.subnets if subnet.gateway and doc.external]
         for subnet in doc.subnets if doc.external else ():
             _check_free(subnet.cidr, name)
         mac = stable_mac(self._naming.cloud_id, doc.network_id, "bridge")
         index = link.ensure_bridge(name, doc.network_id, mac, doc.mtu, gateways)
         zone = zone_of(index, external=doc.external)
-        nft.apply(self._ruleset.network(doc.network_id, name, zone or None, [subnet.cidr for subnet in doc.subnets]))
+        rules = self._ruleset.network(doc.network_id, name, zone or None, [subnet.cidr for subnet in doc.subnets])
+        nft.apply(rules + self._ruleset.outside(leg, member=doc.external))
         for setting in {IPV6 if ":" in gateway else IPV4 for gateway in gateways}:
             self._forwarding.ensure(setting)
-        self._build_namespace(doc, name)
+        self._build_namespace(doc, name, leg)
         self._serve(doc)
         return Bridge(name, doc.mtu, doc.external, zone)
+
+    def set_port(self, network_id: str, port_id: str, entries: tuple[str, str, str] = ("", "", "")) -> None:
+        """What DHCP and the resolver know of a port: its lines for addresses, names, and options of its own."""
+        server = self.dnsmasq(network_id)
+        if server.set_port(port_id, *entries):
+            server.stop()
+            run_inside(self._naming.network_namespace(network_id), server.start)
 
     def standing(self, doc: NetworkDoc, bridge: Bridge) -> bool:
         """Whether what `build` made is still there; a cheap look."""
@@ -103,13 +109,15 @@ class NetworkPlant:
     def remove(self, network_id: str, bridge: Bridge | None) -> None:
         """Take everything of a network away."""
         self.dnsmasq(network_id).remove()
-        legs = [entry.name for entry in self._legs() if entry.alias == network_id]
-        for leg in legs:
-            nft.apply(self._ruleset.outside(leg, member=False))
+        rules: list[dict[str, Any]] = []
+        if leg := link.find_named(self._naming.candidates("leg", network_id), network_id):
             link.remove_link(leg)
+            rules += self._ruleset.outside(leg, member=False)
         if bridge is not None:
-            nft.apply(self._ruleset.no_network(network_id, bridge.name))
             link.remove_link(bridge.name)
+            rules += self._ruleset.no_network(network_id, bridge.name)
+        if rules:
+            nft.apply(rules)
         remove_namespace(self._naming.network_namespace(network_id))
 
     def metadata_socket(self, network_id: str) -> socket.socket:
@@ -130,18 +138,11 @@ class NetworkPlant:
 
         return run_inside(self._naming.network_namespace(network_id), listen)
 
-    def _legs(self) -> list[link.Link]:
-        return [entry for entry in link.list_links() if entry.name.startswith(self._naming.prefix("leg"))]
-
-    def _build_namespace(self, doc: NetworkDoc, bridge: str) -> None:
+    def _build_namespace(self, doc: NetworkDoc, bridge: str, leg: str) -> None:
         namespace = self._naming.network_namespace(doc.network_id)
         add_namespace(namespace)
-        legs = self._legs()
-        mine = next((entry.name for entry in legs if entry.alias == doc.network_id), None)
-        outer = mine or self._naming.device("leg", doc.network_id, {entry.name for entry in legs})
-        nft.apply(self._ruleset.outside(outer, member=doc.external))
         mac = stable_mac(self._naming.cloud_id, doc.network_id, "leg")
-        link.ensure_leg(outer, bridge, doc.network_id, namespace, INNER, mac, doc.mtu)
+        link.ensure_leg(leg, bridge, doc.network_id, namespace, INNER, mac, doc.mtu)
         run_inside(namespace, lambda: _furnish(doc))
 
     def _serve(self, doc: NetworkDoc) -> None:

@@ -50,15 +50,13 @@ class RouterPlant:
         aliases = {f"{doc.router_id} {interface.port_id}": interface for interface in wanted}
         for alias in legs.keys() - aliases.keys():
             self._drop(legs[alias])
-        outer_names = {entry.name for entry in link.list_links()}
         run_inside(namespace, _forward)
         for alias, interface in aliases.items():
             bridge = bridges[interface.network_id]
-            outer = legs.get(alias) or self._naming.device("router", interface.port_id, outer_names)
+            outer = link.pick_name(self._naming.candidates("router", interface.port_id), alias)
             nft.apply(self._ruleset.outside(outer, member=bridge.external))
             name = inner_name(interface)
             link.ensure_leg(outer, bridge.name, alias, namespace, name, interface.mac, bridge.mtu)
-            outer_names.add(outer)
         mtus = {interface.port_id: bridges[interface.network_id].mtu for interface in wanted}
         run_inside(namespace, lambda: self._furnish(doc, mtus))
         if before is not None:
@@ -78,8 +76,7 @@ class RouterPlant:
         remove_namespace(self._naming.router_namespace(router_id))
 
     def _legs(self, router_id: str) -> list[link.Link]:
-        prefix = self._naming.prefix("router")
-        return [e for e in link.list_links() if e.name.startswith(prefix) and e.alias.startswith(router_id)]
+        return [entry for entry in link.list_links(self._naming.prefix("router")) if entry.alias.startswith(router_id)]
 
     def _drop(self, leg: str) -> None:
         link.remove_link(leg)
