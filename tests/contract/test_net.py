@@ -100,7 +100,7 @@ async def test_the_fake_fails_as_its_script_says() -> None:
     assert not (await net.world()).networks
     await net.apply_network(doc)
     assert (await net.world()).networks == {doc.network_id}
-    assert (await net.metadata_socket(doc.network_id), net.calls["apply_network"]) == (None, 2)
+    assert (await net.metadata_sockets(doc.network_id), net.calls["apply_network"]) == ((), 2)
 
 
 @real

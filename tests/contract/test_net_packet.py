@@ -15,6 +15,7 @@ from stand_in import WAIT, StandIn, arp_request, ethernet, ipv4_udp
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import nft
+from kilonova.node.driver.net.filter import link_local
 from kilonova.node.driver.net.forwarding import IPV4, Forwarding
 from kilonova.node.driver.net.linux import LinuxNet
 from kilonova.node.driver.net.name import Naming
@@ -23,7 +24,7 @@ from kilonova.wire.network import (
     AddressPair,
     AddressSetDoc,
     FixedIp,
-    NetworkDoc,
+    PortDoc,
     RouterInterface,
 )
 
@@ -148,6 +149,52 @@ async def test_no_port_is_a_dhcp_server_or_a_router(linux: LinuxNet, stand_in: C
 
 
 @real
+async def test_allowed_pairs_of_both_families_with_their_macs(linux: LinuxNet, stand_in: Callable[[], StandIn]) -> None:
+    """And what a guest is not to say even with an address of its own."""
+    inside = private()
+    await linux.apply_network(inside)
+    other = "fa:16:3e:00:01:77"
+    pairs = (AddressPair(address="fd99::a:0/112", mac=""), AddressPair(address="10.99.0.77", mac=other))
+    guest = port(inside, 5, allowed_pairs=pairs)
+    victim = port(inside, 6, let_in(None), let_in(None, ethertype="IPv6"))
+    a = stand_in().plug(await linux.apply_port(guest), guest)
+    b = stand_in().plug(await linux.apply_port(victim), victim)
+    a.ip("addr", "add", "fd99::a:1/64", "dev", "eth0", "nodad")
+    a.ip("addr", "add", "fd99::b:1/64", "dev", "eth0", "nodad")
+
+    def say(source: str, word: bytes, port: int = 7, own_port: int = 999) -> None:
+        def work() -> None:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+                sender.bind((source, own_port))
+                sender.sendto(word, ("fd99::6", port))
+
+        a.inside(work)
+
+    def datagram(source: str, word: bytes, mac: str) -> bytes:
+        return ethernet(mac, 0x0800, ipv4_udp(source, "10.99.0.6", 7, word), victim.mac)
+
+    with b.watching() as saw:
+        say("fd99::a:1", b"in-the-prefix")
+        say("fd99::b:1", b"beside-the-prefix")
+        say("fd99::5", b"rogue-dhcpv6", 546, 547)
+        a.raw(datagram("10.99.0.77", b"pair-with-its-mac", other))
+        a.raw(datagram("10.99.0.77", b"pair-with-own-mac", guest.mac))
+        a.raw(datagram("10.99.0.5", b"own-with-pairs-mac", other))
+        arp = arp_request(other, "10.99.0.77", "10.99.0.6")
+        a.raw(arp)
+        for allowed in (b"in-the-prefix", b"pair-with-its-mac", arp[14:]):
+            assert saw(allowed), allowed
+        for forged in (b"beside-the-prefix", b"rogue-dhcpv6", b"pair-with-own-mac", b"own-with-pairs-mac"):
+            assert not saw(forged), forged
+    await linux.apply_port(msgspec.structs.replace(guest, version=2, port_security=False))
+    with b.watching() as saw:
+        say("fd99::b:1", b"nothing-is-checked")
+        a.raw(datagram("10.99.0.99", b"nor-in-ipv4", other))
+        assert saw(b"nothing-is-checked")
+        assert saw(b"nor-in-ipv4")
+
+
+@real
 async def test_a_port_without_port_security_is_free_and_one_that_is_down_is_dead(
     linux: LinuxNet, stand_in: Callable[[], StandIn]
 ) -> None:
@@ -178,21 +225,23 @@ async def test_an_isolated_network_has_dhcp_and_metadata_without_a_gateway(
     assert 3 not in lease
     assert lease[121] == b"\x20" + socket.inet_aton("169.254.169.254") + socket.inet_aton("10.99.0.2")
     a.ip("route", "add", "169.254.169.254", "via", "10.99.0.2")
-    await assert_metadata(linux, inside, a, "10.99.0.5")
+    await assert_metadata(linux, guest, a)
 
 
-async def assert_metadata(linux: LinuxNet, network: NetworkDoc, guest: StandIn, source: str) -> None:
-    listener = await linux.metadata_socket(network.network_id)
-    assert listener is not None
-    with listener:
-        assert not listener.getblocking()
-        listener.settimeout(WAIT)
-        connection = guest.connect("169.254.169.254", 80)
-        assert connection is not None
-        with connection:
-            accepted, peer = listener.accept()
-            accepted.close()
-            assert peer[0] == source
+async def assert_metadata(linux: LinuxNet, doc: PortDoc, guest: StandIn) -> None:
+    listeners = await linux.metadata_sockets(doc.network_id)
+    sources = doc.fixed_ips[0].address, link_local(doc.mac)
+    places = zip(listeners, ("169.254.169.254", "fe80::a9fe:a9fe%eth0"), sources, strict=True)
+    for listener, address, seen in places:
+        with listener:
+            assert not listener.getblocking()
+            listener.settimeout(WAIT)
+            connection = guest.connect(address, 80)
+            assert connection is not None
+            with connection:
+                accepted, peer = listener.accept()
+                accepted.close()
+                assert peer[0].partition("%")[0] == seen
 
 
 @real
@@ -203,7 +252,7 @@ async def test_metadata_by_the_router_and_with_no_egress_rule(linux: LinuxNet, s
     await linux.apply_router(router(inside, outside))
     guest = port(inside, 5, rules=())
     a = stand_in().plug(await linux.apply_port(guest), guest, gateway="10.99.0.1")
-    await assert_metadata(linux, inside, a, "10.99.0.5")
+    await assert_metadata(linux, guest, a)
     assert not a.pings("10.99.0.1")
 
 

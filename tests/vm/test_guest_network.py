@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from cloud import RealCloud, Server, inside, run, within
 
+from kilonova.core.errors import Failure
 from kilonova.node.driver.net.namespace import run_inside
 
 pytestmark = pytest.mark.vm
@@ -184,3 +185,93 @@ def test_the_operators_way_in_is_no_way_for_guests(cloud: RealCloud, alpha: Serv
     cloud.ssh(alpha, f"ip route add {address(beta)}/32 via {dhcp}")
     assert not greets(cloud, alpha, address(beta))
     cloud.ssh(alpha, f"ip route delete {address(beta)}/32")
+
+
+@pytest.fixture
+def echo(cloud: RealCloud, beta: Server) -> Iterator[int]:
+    """A port of beta that says back what it is told."""
+    cloud.ssh(beta, "nc -ll -p 7007 -e cat </dev/null >/dev/null 2>&1 &")
+    yield 7007
+    cloud.ssh(beta, "killall nc")
+
+
+def answers(connection: socket.socket, word: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        connection.sendall(word)
+        return connection.recv(64) == word
+    return False
+
+
+def test_a_rule_that_changes_spares_what_others_still_allow(
+    cloud: RealCloud, beta: Server, elsewhere: str, echo: int
+) -> None:
+    (group,) = cloud.api.get("/network/v2.0/ports", device_id=beta["id"])["ports"][0]["security_groups"]
+    narrow = let_in(cloud, group, protocol="tcp", port_range_min=echo, port_range_max=echo, remote_ip_prefix=ELSEWHERE)
+    within(5, lambda: reaches(elsewhere, address(beta), echo, 0.5), lambda: "the rule is not in force")
+    connection = run_inside(elsewhere, lambda: socket.create_connection((address(beta), echo), 2))
+    with connection:
+        assert answers(connection, b"by the narrow rule")
+        wide = let_in(cloud, group, protocol="tcp", remote_ip_prefix=ELSEWHERE)
+        seconds = within(5, lambda: reaches(elsewhere, address(beta), seconds=0.5), lambda: "the rule is not in force")
+        assert seconds < 2
+        cloud.api.delete(f"/network/v2.0/security-group-rules/{narrow}")
+        assert all(answers(connection, b"by the wide rule") for _ in range(10))
+        cloud.api.delete(f"/network/v2.0/security-group-rules/{wide}")
+        within(5, lambda: not reaches(elsewhere, address(beta), seconds=0.5), lambda: "the rule is still in force")
+        assert not answers(connection, b"by no rule")
+
+
+@pytest.fixture(scope="module")
+def twin(cloud: RealCloud, alpha: Server) -> Iterator[Server]:
+    """A guest with alpha's address, in a network of the same subnet that has no router at all."""
+    network = cloud.api.post("/network/v2.0/networks", {"network": {"name": "isolated"}})["network"]["id"]
+    private = cloud.api.get("/network/v2.0/subnets", name="private-subnet")["subnets"][0]
+    subnet = {"network_id": network, "ip_version": 4, "cidr": private["cidr"], "gateway_ip": None}
+    cloud.api.post("/network/v2.0/subnets", {"subnet": subnet})
+    server = cloud.boot("twin", networks=[{"uuid": network, "fixed_ip": address(alpha)}])
+    yield server
+    cloud.delete(server)
+    cloud.api.delete(f"/network/v2.0/networks/{network}")
+
+
+def test_two_networks_of_one_subnet_and_metadata_without_a_router(
+    cloud: RealCloud, alpha: Server, beta: Server, twin: Server
+) -> None:
+    assert address(twin) == address(alpha)
+    (ready,) = cloud.boots(twin)
+    assert (ready["source"], ready["keys"]) == (cloud.boots(alpha)[-1]["source"], "1"), "from the metadata service"
+    assert (cloud.ssh(twin, "hostname"), cloud.ssh(alpha, "hostname")) == ("twin", "alpha")
+    assert greets(cloud, alpha, address(beta))
+    assert cloud.ssh(twin, f"nc -w 3 {address(beta)} 22 </dev/null | wc -c") == "0", "nobody has that address there"
+
+
+@pytest.fixture
+def floating(cloud: RealCloud, alpha: Server) -> Iterator[str]:
+    """An address on the external network that is alpha's."""
+    port = cloud.api.get("/network/v2.0/ports", device_id=alpha["id"])["ports"][0]
+    wanted = {"floating_network_id": cloud.api.network_id("public"), "port_id": port["id"]}
+    try:
+        made = cloud.api.post("/network/v2.0/floatingips", {"floatingip": wanted})["floatingip"]
+    except Failure as error:
+        if "501" not in str(error):
+            raise
+        pytest.skip("this control plane gives no floating addresses")
+    (group,) = port["security_groups"]
+    rule = let_in(cloud, group, protocol="tcp", port_range_min=22, port_range_max=22)
+    yield made["floating_ip_address"]
+    cloud.api.delete(f"/network/v2.0/security-group-rules/{rule}")
+    cloud.api.delete(f"/network/v2.0/floatingips/{made['id']}")
+
+
+def test_a_floating_address_both_ways(
+    cloud: RealCloud, alpha: Server, beta: Server, outside: str, floating: str
+) -> None:
+    within(5, lambda: reaches(outside, floating, seconds=0.5), lambda: "the address is not there")
+    with socket.create_connection((floating, 22), 5) as from_host:
+        assert from_host.recv(64).startswith(GREETING.encode())
+    assert greets(cloud, beta, floating)
+    assert greets(cloud, alpha, floating), "its own"
+    target = inside(outside, "ip", "-4", "-o", "address", "show", "out").split()[3].split("/")[0]
+    with listening(outside, 8080) as caller:
+        assert cloud.ssh(alpha, f"nc -w 5 {target} 8080 </dev/null") == floating
+        assert caller() == floating

@@ -21,6 +21,7 @@ from kilonova.kit.log import Logger
 from kilonova.node.control import Control
 from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
+from kilonova.node.driver.net.filter import link_local
 from kilonova.node.driver.net.port import NetDriver
 from kilonova.node.driver.virt.port import VirtDriver
 from kilonova.node.journal import Journal
@@ -359,8 +360,8 @@ class Agent:
 
     def _index(self, spec: GuestSpec) -> None:
         for port in spec.ports:
-            for fixed in port.fixed_ips:
-                self._addresses[port.network_id, fixed.address] = spec.server_id
+            for address in (*(fixed.address for fixed in port.fixed_ips), link_local(port.mac)):
+                self._addresses[port.network_id, address] = spec.server_id
 
     def _guest_at(self, network_id: str, source: str) -> GuestSpec | None:
         server_id = self._addresses.get((network_id, source))

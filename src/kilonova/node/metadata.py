@@ -1,11 +1,11 @@
-"""The metadata service: answers guests at 169.254.169.254 what they may read about themselves.
+"""The metadata service: answers guests at 169.254.169.254 and fe80::a9fe:a9fe what they may read about themselves.
 
 One process serves many networks, whose addresses may be the same: a guest is known by the *listening socket* that it
-reached (one per network, made by the net driver in that network's namespace) and its source address. So the HTTP side
-is an asyncio protocol over the httptools parser (the one inside uvicorn) with the network in its constructor. A whole
-uvicorn server per network would cost megabytes and a task each, and one shared ASGI server would not know on which of
-many equal addresses it was reached. There is nothing to await in an answer: a few hundred microseconds a request, and
-a network that nobody asks costs one descriptor.
+reached (made by the net driver in that network's namespace, one for each IP version) and its source address. So the
+HTTP side is an asyncio protocol over the httptools parser (the one inside uvicorn) with the network in its constructor.
+A whole uvicorn server per network would cost megabytes and a task each, and one shared ASGI server would not know on
+which of many equal addresses it was reached. There is nothing to await in an answer: a few hundred microseconds a
+request, and a network that nobody asks costs two descriptors.
 
 Guests are hostile: a request has a size and a deadline, an address and a network have a number of connections, a
 connection has a number of requests, and who does not read what it asked for is cut off.
@@ -63,31 +63,36 @@ class MetadataServer:
         self._random_bytes = random_bytes
         self._patience = patience
         self._mint = TokenMint(secret or random_bytes(32))
-        self._servers: dict[str, tuple[asyncio.Server, Gate]] = {}
+        self._servers: dict[str, tuple[list[asyncio.Server], Gate]] = {}
 
-    async def serve(self, network_id: str, sock: socket.socket) -> None:
-        """Answer a network's guests on a bound stream socket, which is ours from now on. Asking again for a network
-        that is served replaces its socket."""
+    async def serve(self, network_id: str, *sockets: socket.socket) -> None:
+        """Answer a network's guests on bound stream sockets, which are ours from now on. Asking again for a network
+        that is served replaces them."""
         await self.stop(network_id)
         gate = Gate(self._patience)
         loop = asyncio.get_running_loop()
-        sock.setblocking(False)
-        server = await loop.create_server(
-            lambda: MetadataProtocol(gate, lambda source, request: self.answer(network_id, source, request)),
-            sock=sock,
-            backlog=128,
-        )
-        self._servers[network_id] = (server, gate)
+        servers: list[asyncio.Server] = []
+        self._servers[network_id] = (servers, gate)
+        for sock in sockets:
+            sock.setblocking(False)
+            server = await loop.create_server(
+                lambda: MetadataProtocol(gate, lambda source, request: self.answer(network_id, source, request)),
+                sock=sock,
+                backlog=128,
+            )
+            servers.append(server)
 
     async def stop(self, network_id: str) -> None:
         """No longer answer a network: its socket and connections are closed. Nothing happens when it is not served."""
         served = self._servers.pop(network_id, None)
         if served is not None:
-            server, gate = served
-            server.close()
+            servers, gate = served
+            for server in servers:
+                server.close()
             for connection in tuple(gate.connections):
                 connection.abort()
-            await server.wait_closed()
+            for server in servers:
+                await server.wait_closed()
 
     async def close(self) -> None:
         """Stop all."""

@@ -114,11 +114,11 @@ class Networks:
     async def _apply_network(self, doc: NetworkDoc) -> None:
         await self._net.apply_network(doc)
         self.docs[doc.network_id] = doc
-        if not doc.external and doc.network_id not in self._served:
-            listening = await self._net.metadata_socket(doc.network_id)
-            if listening is not None:
-                self._served.add(doc.network_id)
-                await self._metadata.serve(doc.network_id, listening)
+        if doc.external or doc.network_id in self._served:
+            return
+        if listening := await self._net.metadata_sockets(doc.network_id):
+            self._served.add(doc.network_id)
+            await self._metadata.serve(doc.network_id, *listening)
 
     async def _apply_port(self, port: PortDoc) -> PortDevice:
         async with self._lock:

@@ -89,10 +89,10 @@ class FakeNet:
         await self._play("remove_address_set")
         self._world.groups.pop(check_id(group_id), None)
 
-    async def metadata_socket(self, network_id: str) -> socket | None:
+    async def metadata_sockets(self, network_id: str) -> tuple[socket, ...]:
         """See the port."""
-        await self._play("metadata_socket")
-        return None
+        await self._play("metadata_sockets")
+        return ()
 
     async def world(self) -> NetWorld:
         """See the port."""

@@ -30,6 +30,8 @@ from kilonova.node.driver.net.name import LETTER
 from kilonova.wire.network import PortDoc, RuleDoc
 
 METADATA: Final = "169.254.169.254"
+METADATA6: Final = "fe80::a9fe:a9fe"
+METADATA_BY_VERSION: Final = {"ip": METADATA, "ip6": METADATA6}
 NOWHERE: Final = str(ipaddress.IPv4Address(0))
 UNSPECIFIED_SENDER: Final = [131, 132, 133, 135, 143]
 """ICMPv6 that a host sends before it has an address (RFC 4862, 3810): MLD, router and neighbour solicitation."""
@@ -89,7 +91,10 @@ def egress_rules(doc: PortDoc) -> list[Rule]:
         [*_udp_pair(68, 67), RETURN],
         [*_udp_pair(546, 547), RETURN],
         [match(payload("icmpv6", "type"), {"set": EGRESS_ICMPV6}), RETURN],
-        [match(payload("ip", "daddr"), METADATA), match(payload("tcp", "dport"), 80), RETURN],
+        *(
+            [match(payload(version, "daddr"), address), match(payload("tcp", "dport"), 80), RETURN]
+            for version, address in METADATA_BY_VERSION.items()
+        ),
         *([*_condition(rule), RETURN] for rule in doc.rules if rule.direction == "egress"),
         [DROP],
     ]
@@ -102,10 +107,13 @@ def ingress_rules(doc: PortDoc) -> list[Rule]:
     if not doc.port_security:
         return [[ACCEPT]]
     # A port without connection tracking gets what it asked for from the metadata service all the same.
-    answers: Rule = [match(payload("ip", "saddr"), METADATA), match(payload("tcp", "sport"), 80), ACCEPT]
+    answers: list[Rule] = [
+        [match(payload(version, "saddr"), address), match(payload("tcp", "sport"), 80), ACCEPT]
+        for version, address in METADATA_BY_VERSION.items()
+    ]
     return [
         *_known(doc, ACCEPT),
-        *([] if tracked(doc) else [answers]),
+        *([] if tracked(doc) else answers),
         [*_udp_pair(67, 68), ACCEPT],
         [*_udp_pair(547, 546), ACCEPT],
         [match(payload("icmpv6", "type"), {"set": INGRESS_ICMPV6}), ACCEPT],

@@ -8,7 +8,7 @@ from typing import Final
 
 from kilonova.node.driver.net import filter as port_filter
 from kilonova.node.driver.net.connection import ICMP, ICMPV6, Connection
-from kilonova.node.driver.net.filter import EGRESS_ICMPV6, INGRESS_ICMPV6, METADATA, PROTOCOLS, tracked
+from kilonova.node.driver.net.filter import EGRESS_ICMPV6, INGRESS_ICMPV6, METADATA, METADATA6, PROTOCOLS, tracked
 from kilonova.wire.network import AddressSetDoc, Direction, NetworkDoc, PortDoc, RuleDoc
 
 Remote = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -21,6 +21,7 @@ UDP: Final = 17
 ALWAYS_UDP: Final[dict[Direction, tuple[int, int]]] = {"egress": (67, 547), "ingress": (68, 546)}
 ALWAYS_ICMPV6: Final[dict[Direction, list[int]]] = {"egress": EGRESS_ICMPV6, "ingress": INGRESS_ICMPV6}
 SSH: Final = 22
+SERVICE: Final = (METADATA, METADATA6)
 
 
 class Judgement:
@@ -54,7 +55,7 @@ class Judgement:
         if connection.protocol == ICMPV6 and connection.icmp:
             return connection.icmp[0] in ALWAYS_ICMPV6[direction]
         if direction == "egress":
-            return (connection.protocol, connection.destination, connection.port) == (TCP, METADATA, 80)
+            return (connection.protocol, connection.port) == (TCP, 80) and connection.destination in SERVICE
         return (connection.protocol, connection.port) == (TCP, SSH) and connection.source in self._operator
 
     def _test(self, rule: RuleDoc) -> Test:

@@ -96,6 +96,11 @@ def write_setting(path: str, value: str) -> None:
         file.write_text(value)
 
 
+def has_ipv6() -> bool:
+    """Whether this kernel speaks it at all."""
+    return Path("/proc/sys/net/ipv6").exists()
+
+
 def ensure_bridge(name: str, alias: str, mac: str, mtu: int, addresses: Iterable[str]) -> int:
     """A bridge that forwards at once, asks netfilter about each packet, and has exactly these addresses. Its index."""
     with netlink() as route:
@@ -171,9 +176,9 @@ def _set_addresses(route: Any, index: int, wanted: list[str]) -> None:
     present = set()
     for message in route.get_addr(index=index):
         address = ipaddress.ip_interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
+        present.add(str(address))
         if address.is_link_local and address.version == 6:
             continue
-        present.add(str(address))
         if str(address) not in interfaces:
             route.addr("del", index=index, address=str(address.ip), prefixlen=message["prefixlen"])
     for text in [text for text in interfaces if text not in present]:

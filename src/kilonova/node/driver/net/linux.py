@@ -140,10 +140,10 @@ class LinuxNet:
             self._applied.pop(f"group {check_id(group_id)}", None)
             await self._run(lambda: nft.apply(self._ruleset.no_address_set(group_id)))
 
-    async def metadata_socket(self, network_id: str) -> socket | None:
-        """See the port. Its peers' addresses are the guests' fixed ones."""
+    async def metadata_sockets(self, network_id: str) -> tuple[socket, ...]:
+        """See the port. Their peers' addresses are the guests' fixed ones, or link-local ones made of their MACs."""
         check_id(network_id)
-        return await self._run(lambda: self._plant.metadata_socket(network_id))
+        return await self._run(lambda: self._plant.metadata_sockets(network_id))
 
     async def world(self) -> NetWorld:
         """See the port."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net import link, nft
 from kilonova.node.driver.net.dnsmasq import ANYWHERE, Dnsmasq, configuration
-from kilonova.node.driver.net.filter import METADATA
+from kilonova.node.driver.net.filter import METADATA, METADATA6
 from kilonova.node.driver.net.forwarding import IPV4, IPV6, Forwarding
 from kilonova.node.driver.net.link import Route
 from kilonova.node.driver.net.name import Naming
@@ -31,7 +31,6 @@ METADATA_PORT: Final = 80
 ZONES: Final = 65535
 BACKLOG: Final = 128
 SYSTEMD_RESOLV: Final = Path("/run/systemd/resolve/resolv.conf")
-IP_FREEBIND: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +119,14 @@ class NetworkPlant:
             nft.apply(rules)
         remove_namespace(self._naming.network_namespace(network_id))
 
-    def metadata_socket(self, network_id: str) -> socket.socket:
-        """A listening, non-blocking socket on the metadata address inside the network."""
+    def metadata_sockets(self, network_id: str) -> tuple[socket.socket, ...]:
+        """Listening, non-blocking sockets on the metadata addresses inside the network."""
 
-        def listen() -> socket.socket:
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
-                listener.bind((METADATA, METADATA_PORT))
-                listener.listen(BACKLOG)
-                listener.setblocking(False)
-            except BaseException:
-                listener.close()
-                raise
-            return listener
+        def listen() -> tuple[socket.socket, ...]:
+            scope = socket.if_nametoindex(INNER)
+            wanted: list[tuple[int, tuple[Any, ...]]] = [(socket.AF_INET, (METADATA, METADATA_PORT))]
+            wanted += [(socket.AF_INET6, (METADATA6, METADATA_PORT, 0, scope))] if link.has_ipv6() else []
+            return tuple(_listen(family, address) for family, address in wanted)
 
         return run_inside(self._naming.network_namespace(network_id), listen)
 
@@ -156,6 +148,19 @@ class NetworkPlant:
             server.stop()
         if server.running() is None:
             run_inside(self._naming.network_namespace(doc.network_id), server.start)
+
+
+def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def ruled_bridges(table: str, name: Literal["network", "external"]) -> Collection[str]:
@@ -180,6 +185,7 @@ def _furnish(doc: NetworkDoc) -> None:
     link.write_setting(IPV4, "0")
     served = _served(doc)
     addresses = [_on_subnet(subnet.dhcp_address, subnet) for subnet in served] + [f"{METADATA}/32"]
+    addresses += [f"{METADATA6}/64"] if link.has_ipv6() else []
     # Replies of the metadata service find guests of subnets in which the namespace has no address.
     routes = [Route(str(ipaddress.ip_network(subnet.cidr))) for subnet in doc.subnets if subnet not in served]
     for version, anywhere in ((4, ANYWHERE), (6, "::/0")):

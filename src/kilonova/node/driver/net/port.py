@@ -68,8 +68,9 @@ class NetDriver(Protocol):
     async def remove_address_set(self, group_id: str) -> None:
         """Forget an address set that no rule uses any more."""
 
-    async def metadata_socket(self, network_id: str) -> socket | None:
-        """A listening TCP socket on 169.254.169.254:80 inside the network (None on a fake one)."""
+    async def metadata_sockets(self, network_id: str) -> tuple[socket, ...]:
+        """Listening TCP sockets on 169.254.169.254:80 and [fe80::a9fe:a9fe]:80 inside the network (none on a fake one,
+        the first alone where the host has no IPv6)."""
 
     async def world(self) -> NetWorld:
         """What exists here, asked of the kernel."""
