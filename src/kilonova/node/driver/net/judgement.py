@@ -93,6 +93,15 @@ def own_addresses(port: PortDoc) -> list[str]:
     return list(dict.fromkeys(plain(address) for address in addresses))
 
 
+def takes_away(before: object, after: PortDoc) -> bool:
+    """Whether what `before` (the port's earlier document, if it is known) allowed may be allowed no more."""
+    if not isinstance(before, PortDoc):
+        return True
+    checked = after.port_security and tracked(after)
+    was_checked = before.port_security and tracked(before)
+    return checked and (not was_checked or not set(before.rules) <= set(after.rules))
+
+
 def plain(address: str) -> str:
     """An address as the kernel writes it, without its prefix length."""
     return str(ipaddress.ip_interface(address).ip)

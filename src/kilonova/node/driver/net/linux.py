@@ -25,7 +25,7 @@ from kilonova.node.driver.net.connection import forget, list_connections, note
 from kilonova.node.driver.net.dnsmasq import host_entry, name_entry, option_entry
 from kilonova.node.driver.net.filter import named_sets
 from kilonova.node.driver.net.forwarding import Forwarding, load_bridge_filter
-from kilonova.node.driver.net.judgement import Judgement, is_single, own_addresses, plain
+from kilonova.node.driver.net.judgement import Judgement, is_single, own_addresses, plain, takes_away
 from kilonova.node.driver.net.name import Naming, check_id
 from kilonova.node.driver.net.namespace import list_namespaces
 from kilonova.node.driver.net.network import Bridge, NetworkPlant, ruled_bridges
@@ -73,6 +73,7 @@ class LinuxNet:
         self._watcher: asyncio.Task[None] | None = None
         self._bridges: dict[str, Bridge] = {}
         self._devices: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._applied: dict[str, NetworkDoc | RouterDoc | PortDoc | AddressSetDoc] = {}
 
     async def start(self) -> None:
@@ -101,6 +102,7 @@ class LinuxNet:
             self._applied.pop(f"network {check_id(network_id)}", None)
             await self._run(lambda: self._remove_network(network_id))
             self._bridges.pop(network_id, None)
+            self._ended.discard(network_id)
 
     def _remove_network(self, network_id: str) -> None:
         """Also one that was never whole: the kernel knows its bridge, whatever was noted here."""
@@ -210,7 +212,8 @@ class LinuxNet:
             raise DriverError("driver", "the port's network is not on this host yet", retryable=True)
         known = self._devices.get(doc.port_id)
         device = known or self._naming.device("tap", doc.port_id, self._devices.values())
-        if self._applied.get(key) != doc:
+        before = self._applied.get(key)
+        if before != doc:
             for group in named_sets(doc):
                 check_id(group)
             self._applied.pop(key, None)
@@ -219,7 +222,8 @@ class LinuxNet:
             nft.apply(rules)
             self._devices[doc.port_id] = device
             self._plant.set_port(doc.network_id, doc.port_id, entries)
-            if known:
+            # What only adds rules ends nothing; it may let live again what was ended.
+            if known and (doc.network_id in self._ended or takes_away(before, doc)):
                 self._review(doc.network_id, own_addresses(doc), doc)
             self._applied[key] = doc
         return PortDevice(bridge.name, device, bridge.mtu)
@@ -231,11 +235,12 @@ class LinuxNet:
             return
         nft.apply(self._ruleset.address_set(doc))
         self._applied[key] = doc
-        gone = set(before.addresses if isinstance(before, AddressSetDoc) else ()) - set(doc.addresses)
+        old, new = set(before.addresses if isinstance(before, AddressSetDoc) else ()), set(doc.addresses)
         users = [port for port in self._documents(PortDoc) if doc.group_id in named_sets(port)]
-        for network_id in {port.network_id for port in users} if gone else ():
-            if all(is_single(address) for address in gone):
-                self._review(network_id, map(plain, gone))
+        for network_id in {port.network_id for port in users}:
+            moved = old ^ new if network_id in self._ended else old - new
+            if all(is_single(address) for address in moved):
+                self._review(network_id, map(plain, moved))
             else:
                 here = [port for port in users if port.network_id == network_id]
                 self._review(network_id, [address for port in here for address in own_addresses(port)])
@@ -251,6 +256,7 @@ class LinuxNet:
         for found in list_connections(addresses, self._bridges[network_id].zone):
             if found.ended == judgement.allows(found):
                 note(found, ended=not found.ended)
+                self._ended.add(network_id)
 
     def _documents(self, kind: type[D]) -> list[D]:
         return [doc for doc in self._applied.values() if isinstance(doc, kind)]
