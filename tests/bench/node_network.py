@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -22,6 +23,7 @@ CLOUD: Final = "beac01"
 RULES = 1000
 PORTS = 200
 NETWORKS = 1000
+WATCHED = 15
 
 
 async def measure() -> AsyncIterator[Figure]:
@@ -74,6 +76,10 @@ async def _networks(net: LinuxNet) -> AsyncIterator[Figure]:
     served = [await _timed(net.apply_network(_network(NETWORKS + number))) for number in range(20)]
     yield _figure(f"a network with DHCP, beside {NETWORKS}", served, 300)
     yield Figure(GROUP, "processes a network with DHCP", (_processes() - processes) / len(served), "", 1)
+    before = _cpu()
+    await asyncio.sleep(WATCHED)
+    share = (_cpu() - before) / WATCHED * 100
+    yield Figure(GROUP, f"looking after {NETWORKS} networks", share, "% of a core", 10, note=f"{WATCHED} s, idle")
     yield _figure(f"world, of {NETWORKS} networks", [await _timed(net.world())], 5000)
     removal = [await _timed(net.remove_network(_name(number))) for number in range(50)]
     yield _figure("a network removed", removal, 300)

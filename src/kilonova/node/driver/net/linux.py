@@ -235,8 +235,16 @@ class LinuxNet:
             return
         nft.apply(self._ruleset.address_set(doc))
         self._applied[key] = doc
-        old, new = set(before.addresses if isinstance(before, AddressSetDoc) else ()), set(doc.addresses)
-        users = [port for port in self._documents(PortDoc) if doc.group_id in named_sets(port)]
+        if isinstance(before, AddressSetDoc):
+            try:
+                self._review_users(before, doc)
+            except DriverError:
+                self._applied[key] = before
+                raise
+
+    def _review_users(self, before: AddressSetDoc, after: AddressSetDoc) -> None:
+        old, new = set(before.addresses), set(after.addresses)
+        users = [port for port in self._documents(PortDoc) if after.group_id in named_sets(port)]
         for network_id in {port.network_id for port in users}:
             moved = old ^ new if network_id in self._ended else old - new
             if all(is_single(address) for address in moved):
