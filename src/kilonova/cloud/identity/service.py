@@ -139,7 +139,7 @@ class Directory:
             row = store.hold(tx, kind, identifier, alone=True)
             check_delete(kind, row)
             if kind == "domain":
-                _empty(tx, row)
+                self._empty(tx, row)
             elif kind == "project":
                 check_leaf(tx, identifier)
                 store.forget_projects(tx, {"id": identifier})
@@ -195,6 +195,27 @@ class Directory:
             row["options"] = merge(before.options, row["options"])
         return row
 
+    def _empty(self, tx: Tx, domain: Any) -> None:
+        """Remove everything in a domain that may go."""
+        if domain.id == DEFAULT_DOMAIN:
+            raise Forbidden("The default domain cannot be deleted.")
+        if domain.enabled:
+            raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
+        kinds: tuple[Kind, ...] = ("project", "user", "group", "role")
+        for kind in kinds:
+            store.hold_domain(tx, kind, domain.id)
+        for project in store.list_all(tx, "project", {"domain_id": domain.id}):
+            check_delete("project", project)
+        store_assignment.revoke_domain(tx, domain.id)
+        store_implication.forget_domain(tx, domain.id)
+        store_group.forget_domain(tx, domain.id)
+        store_project.forget_domain_tags(tx, domain.id)
+        store.forget_projects(tx, {"domain_id": domain.id})
+        for kind in kinds:
+            gone = store.remove_of_domain(tx, kind, domain.id)
+            for identifier in gone if kind in ("project", "user") else ():
+                self._epochs.bump(tx, _subject(kind, identifier))
+
     def _expiry(self, now: int) -> int | None:
         return now + self._password_days * DAY if self._password_days else None
 
@@ -212,26 +233,6 @@ def _check_links(tx: Tx, kind: Kind, row: Mapping[str, Any]) -> None:
         store.hold(tx, "domain", row["domain_id"])
     if kind == "user" and row.get("default_project_id"):
         store.hold(tx, "project", row["default_project_id"])
-
-
-def _empty(tx: Tx, domain: Any) -> None:
-    """Remove everything in a domain that may go."""
-    if domain.id == DEFAULT_DOMAIN:
-        raise Forbidden("The default domain cannot be deleted.")
-    if domain.enabled:
-        raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
-    kinds: tuple[Kind, ...] = ("project", "user", "group", "role")
-    for kind in kinds:
-        store.hold_domain(tx, kind, domain.id)
-    for project in store.list_all(tx, "project", {"domain_id": domain.id}):
-        check_delete("project", project)
-    store_assignment.revoke_domain(tx, domain.id)
-    store_implication.forget_domain(tx, domain.id)
-    store_group.forget_domain(tx, domain.id)
-    store_project.forget_domain_tags(tx, domain.id)
-    store.forget_projects(tx, {"domain_id": domain.id})
-    for kind in kinds:
-        store.remove_of_domain(tx, kind, domain.id)
 
 
 def _subject(kind: Kind, identifier: str) -> str:

@@ -275,12 +275,12 @@ def remove(tx: Tx, kind: Kind, identifier: str) -> None:
         raise NotFound(f"Could not find {kind}: {identifier}.", kind=kind)
 
 
-def remove_of_domain(tx: Tx, kind: Kind, domain_id: str) -> None:
-    """Move every project, user, group or role of a domain to history."""
-    _remove(tx, kind, _TABLES[kind][0].c.domain_id == domain_id)
+def remove_of_domain(tx: Tx, kind: Kind, domain_id: str) -> list[str]:
+    """Move every project, user, group or role of a domain to history; answers their ids."""
+    return _remove(tx, kind, _TABLES[kind][0].c.domain_id == domain_id)
 
 
-def _remove(tx: Tx, kind: Kind, which: Any) -> int:
+def _remove(tx: Tx, kind: Kind, which: Any) -> list[str]:
     table, _ = _TABLES[kind]
     rows = tx.execute(select(table).where(which)).all()
     if rows:
@@ -288,7 +288,7 @@ def _remove(tx: Tx, kind: Kind, which: Any) -> int:
         past = [{"kind": kind, "id": r["id"], "name": r["name"], "deleted_at": tx.now, "row": r} for r in kept]
         tx.execute(insert(identity_history), past)
         tx.execute(delete(table).where(which))
-    return len(rows)
+    return [row.id for row in rows]
 
 
 def gone(tx: Tx, kind: Kind, ids: Sequence[str]) -> list[str]:
