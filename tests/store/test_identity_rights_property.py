@@ -148,7 +148,9 @@ def check(tx: Tx, world: World, project: int) -> None:
     assert listed(inherited=True) == world.truth()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(world=worlds(), project=st.sampled_from(PROJECTS))
 def test_effective_rights_are_what_they_should_be(database_url: str, world: World, project: int) -> None:
     def work(tx: Tx) -> None:
