@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     private_cidr: str = "10.0.0.0/24"
     guest_image: str = ""
     max_image_gb: Count = 1024
+    import_origins: str = "http://* https://*"
+    import_networks: str = ""
     fake_hosts: Count = 1
     fake_vcpus: Count = 64
     fake_memory_mb: Count = 256 * 1024

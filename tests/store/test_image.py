@@ -20,9 +20,12 @@ from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, QuotaExceeded, TooLarge
+from kilonova.core.ids import new_uuid
 from kilonova.kit.blob import DirectoryBlobs
+from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SECOND, VirtualClock
 from kilonova.kit.db import Database
+from kilonova.kit.ops.start import Operations
 
 MIB = 1 << 20
 RAW = bytes(range(256)) * 8192
@@ -52,7 +55,7 @@ class World:
         self.db, self.root = db, root
         self.clock = VirtualClock()
         self.blobs = DirectoryBlobs(root, keep_free=0)
-        self.images = ImageService(db, self.blobs)
+        self.images = ImageService(db, self.blobs, Operations(LocalBus(), new_uuid))
         self.uploads = ImageUpload(db, self.blobs, self.clock, max_bytes=64 * MIB)
         self.register = ImageRegister(self.images, self.uploads)
         self.sweep = ImageSweep(db, self.blobs)
@@ -90,8 +93,9 @@ async def test_an_upload_makes_it_active_with_what_was_found(world: World) -> No
     image = await world.active(data=qcow2(5 * MIB), disk_format="qcow2")
     assert (image.status, image.size, image.virtual_size) == ("active", 65536, 5 * MIB)
     assert image.sha512 == hashlib.sha512(qcow2(5 * MIB)).hexdigest()
-    found, reader = await world.images.open(ANN, image.id)
-    assert reader is not None
+    found = await world.images.downloadable(ANN, image.id)
+    assert found is not None
+    reader = await world.images.open(found)
     assert b"".join([chunk async for chunk in reader]) == qcow2(5 * MIB)
     await reader.close()
     ticket = await world.images.ticket(image.id)
@@ -290,7 +294,7 @@ async def test_a_deactivated_image_is_withheld(world: World) -> None:
     image = await world.active()
     await world.images.set_active(ADMIN, image.id, False)
     with pytest.raises(Forbidden):
-        await world.images.open(ANN, image.id)
+        await world.images.downloadable(ANN, image.id)
     with pytest.raises(Conflict):
         await world.images.ticket(image.id)
     await world.images.set_active(ADMIN, image.id, True)

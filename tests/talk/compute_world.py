@@ -95,7 +95,7 @@ class Site:
         self.ground = Ground(db, new_uuid, mac_source(random.Random(1).randbytes), lambda _: None)
         self.networks = NetworkServices(self.ground)
         self.blobs = DirectoryBlobs(place / "images", keep_free=0)
-        self.images = ImageService(db, self.blobs)
+        self.images = ImageService(db, self.blobs, self.ops)
         self.uploads = ImageUpload(db, self.blobs, self.clock)
         self.flavors, self.keypairs, self.quotas = FlavorService(db), KeypairService(db), QuotaService(db)
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60)

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from kilonova.cloud.flow.image_import import ImageImport
+from kilonova.cloud.image.importing import ImageImports
+from kilonova.cloud.image.member import ImageMembers
+from kilonova.cloud.image.remote import Allowed, Refused
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.metadef.service import MetadefService
 from kilonova.core.context import Context
-from kilonova.core.errors import Unauthenticated
+from kilonova.core.errors import Unauthenticated, Unavailable
+from kilonova.core.ids import new_uuid
 from kilonova.edge.openstack.image.policy import RULES
-from kilonova.edge.openstack.image.routes import build_image_service
-from kilonova.edge.openstack.policy import Enforcer
+from kilonova.edge.openstack.image.protection import Protection
+from kilonova.edge.openstack.image.routes import ImageServices, build_image_service
+from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.kit.blob import DirectoryBlobs
+from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import Database
 from kilonova.kit.http import App, Request
+from kilonova.kit.ops.engine import Engine, Pace
+from kilonova.kit.ops.start import Operations
 
 MIB = 1 << 20
 RAW = bytes(range(256)) * 16384
@@ -35,11 +44,29 @@ def qcow2(virtual: int = MIB, backing: int = 0) -> bytes:
     return struct.pack(">4sIQIIQ", b"QFI\xfb", 3, backing, 0, 16, virtual).ljust(65536, b"\0")
 
 
-class Tokens:
-    """A gate that knows three tokens: ann, bob and admin, each of a project of that name."""
+class Shelf:
+    """A source of bytes by URI; what is not on it is refused."""
 
     def __init__(self) -> None:
-        self._enforcer = Enforcer(RULES)
+        self.books: dict[str, bytes] = {}
+        self.stumbles = 0
+
+    async def read(self, uri: str) -> AsyncIterator[bytes]:
+        if self.stumbles:
+            self.stumbles -= 1
+            raise Unavailable("not now")
+        if uri not in self.books:
+            raise Refused("The source of the image answered 404")
+        data = self.books[uri]
+        for at in range(0, len(data), MIB):
+            yield data[at : at + MIB]
+
+
+class Tokens:
+    """A gate that knows tokens of projects of the same name: members but for eve, who only reads, and admin."""
+
+    def __init__(self, further: Sequence[Rule] = ()) -> None:
+        self._enforcer = Enforcer((*further, *RULES))
 
     async def authenticate(self, request: Request) -> Context:
         name = request.header("x-auth-token")
@@ -55,12 +82,21 @@ class Tokens:
 class Site:
     """A running Image API and its clients."""
 
-    def __init__(self, db: Database, root: Path) -> None:
+    def __init__(self, db: Database, root: Path, protection: Protection | None = None) -> None:
         self.db, self.root = db, root
         self.blobs = DirectoryBlobs(root, keep_free=0)
-        images = ImageService(db, self.blobs)
-        self.uploads = ImageUpload(db, self.blobs, SystemClock(), max_bytes=16 * MIB)
-        self.app = App([build_image_service(images, self.uploads, MetadefService(db), Tokens())])
+        bus, clock = LocalBus(), SystemClock()
+        operations = Operations(bus, new_uuid)
+        images = ImageService(db, self.blobs, operations)
+        self.uploads = ImageUpload(db, self.blobs, clock, max_bytes=16 * MIB)
+        self.source = Shelf()
+        flow = ImageImport(db, self.blobs, self.source, 16 * MIB)
+        self.engine = Engine(db, bus, clock, operations, (flow,), new_uuid(), Pace(renew=0, retry=0.01))
+        imports = ImageImports(db, operations, Allowed())
+        services = ImageServices(
+            images, self.uploads, ImageMembers(db), imports, MetadefService(db), protection or Protection()
+        )  # fmt: skip
+        self.app = App([build_image_service(services, Tokens(services.protection.rules()))])
         self.ann, self.bob, self.admin, self.eve = (self.client(name) for name in ("ann", "bob", "admin", "eve"))
 
     def client(self, token: str) -> httpx.AsyncClient:
@@ -85,11 +121,13 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(database: Database, folder: Path) -> AsyncIterator[Site]:
+async def open_site(database: Database, folder: Path, protection: Protection | None = None) -> AsyncIterator[Site]:
     """A site on an empty database, closed at the end."""
-    site = Site(database, folder / "images")
+    site = Site(database, folder / "images", protection)
     await site.blobs.start()
+    await site.engine.start()
     yield site
+    await site.engine.stop()
     for client in (site.ann, site.bob, site.admin, site.eve):
         await client.aclose()
     await site.uploads.close()

@@ -11,6 +11,9 @@ import httpx
 import pytest
 from image_site import MIB, PATCH, RAW, Site, open_site, qcow2
 
+from kilonova.cloud.quota import store as quota
+from kilonova.core.errors import Invalid
+from kilonova.edge.openstack.image.protection import load_protection
 from kilonova.kit.db import Database
 
 
@@ -26,7 +29,7 @@ async def test_versions_are_found_as_clients_look_for_them(site: Site) -> None:
         assert root.status_code == 300
         assert (await anyone.get("/image/versions")).status_code == 200
         assert root.json()["versions"][0] == {
-            "id": "v2.9",
+            "id": "v2.17",
             "status": "CURRENT",
             "links": [{"rel": "self", "href": "http://cloud:1/image/v2/"}],
         }
@@ -119,6 +122,7 @@ async def test_roles(site: Site) -> None:
     assert (await site.bob.get(f"{url}/file")).content == RAW
     assert (await site.bob.delete(url)).status_code == 403
     assert (await site.eve.post("/v2/images", json={})).status_code == 403
+    assert (await site.eve.get(f"{url}/file")).status_code == 403
     assert (await site.ann.post(f"{url}/actions/deactivate")).status_code == 403
     assert (await site.admin.post(f"{url}/actions/deactivate")).status_code == 204
     assert (await site.bob.get(f"{url}/file")).status_code == 403
@@ -143,8 +147,103 @@ async def test_lists_page_by_their_links(site: Site) -> None:
 
 async def test_what_is_not_built_says_so(site: Site) -> None:
     image_id = await site.create()
-    for path in (f"images/{image_id}/members", "tasks", "info/usage", "schemas/member"):
+    for path in (f"images/{image_id}/locations", "cache", "stores/x/y"):
         assert (await site.ann.get(f"/v2/{path}")).status_code == 501, path
-    assert (await site.ann.get("/v2/info/import")).json()["import-methods"]["value"] == []
+
+
+async def test_discovery(site: Site) -> None:
+    for name in ("image", "images", "member", "members", "task", "tasks"):
+        assert (await site.ann.get(f"/v2/schemas/{name}")).json()["name"] == name
+    assert (await site.ann.get("/v2/schemas/cat")).status_code == 404
     assert (await site.ann.get("/v2/info/stores")).status_code == 404
-    assert (await site.ann.get("/v2/schemas/images")).json()["name"] == "images"
+    assert (await site.ann.get("/v2/info/stores/detail")).status_code == 403
+    assert (await site.admin.get("/v2/info/stores/detail")).status_code == 404
+
+
+async def test_usage_and_its_limits(site: Site) -> None:
+    await site.db.write(lambda tx: quota.set_limit(tx, "ann", "image_count", 2))
+    image_id = await site.create()
+    await site.fill(image_id)
+    await site.create()
+    refused = await site.ann.post("/v2/images", json={"name": "third"})
+    assert refused.status_code == 413
+    usage = (await site.ann.get("/v2/info/usage")).json()["usage"]
+    assert usage == {
+        "image_size_total": {"usage": 4, "limit": 1 << 20},
+        "image_stage_total": {"usage": 0, "limit": 1 << 20},
+        "image_count_total": {"usage": 2, "limit": 2},
+        "image_count_uploading": {"usage": 0, "limit": 100},
+    }
+    await site.ann.delete(f"/v2/images/{image_id}")
+    assert (await site.ann.get("/v2/info/usage")).json()["usage"]["image_size_total"]["usage"] == 0
+    await site.create()
+
+
+PARTS = {
+    "bytes=0-4": (0, 5),
+    "bytes=4-": (4, len(RAW) - 4),
+    "bytes=-10": (len(RAW) - 10, 10),
+    f"bytes={len(RAW) - 1}-99999999999": (len(RAW) - 1, 1),
+}
+
+
+@pytest.mark.parametrize("wanted", PARTS)
+async def test_a_part(site: Site, wanted: str) -> None:
+    image_id = await site.create()
+    await site.fill(image_id)
+    first, length = PARTS[wanted]
+    part = await site.ann.get(f"/v2/images/{image_id}/file", headers={"range": wanted})
+    assert (part.status_code, part.content) == (206, RAW[first : first + length])
+    assert part.headers["content-range"] == f"bytes {first}-{first + length - 1}/{len(RAW)}"
+    assert part.headers["content-length"] == str(length)
+    old = {"content-range": f"bytes {first}-{first + length - 1}/*"}
+    assert (await site.ann.get(f"/v2/images/{image_id}/file", headers=old)).content == part.content
+
+
+async def test_parts_that_there_are_not(site: Site) -> None:
+    image_id = await site.create()
+    await site.fill(image_id)
+    end = len(RAW)
+    wrong = [
+        {"range": f"bytes={end}-"}, {"range": "bytes=5-4"}, {"range": "lines=0-1"}, {"range": "bytes=-0"},
+        {"content-range": f"bytes 0-{end}/*"}, {"content-range": "bytes 4-1/*"}, {"content-range": "nonsense"},
+    ]  # fmt: skip
+    for headers in wrong:
+        assert (await site.ann.get(f"/v2/images/{image_id}/file", headers=headers)).status_code == 416, headers
+    several = {"range": "bytes=0-1,3-4"}
+    assert (await site.ann.get(f"/v2/images/{image_id}/file", headers=several)).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["roles", "policies"])
+async def test_protected_properties(database: Database, tmp_path: Path, kind: str) -> None:
+    admin = "admin" if kind == "roles" else "context_is_admin"
+    all_of = "create = {0}\nread = {0}\nupdate = {0}\ndelete = {0}\n"
+    file = tmp_path / f"property-protections-{kind}.conf"
+    file.write_text(
+        f"[^x_secret]\n{all_of.format(admin)}[^x_fixed]\ncreate = @\nread = @\nupdate = !\ndelete = {admin}\n"
+        f"[^a]\n{all_of.format('@')}"
+    )
+    async with open_site(database, tmp_path, load_protection(tmp_path)) as site:
+        body = {"name": "i", "x_secret": "s", "x_fixed": "f", "a": "1"}
+        image_id = (await site.admin.post("/v2/images", json={**body, "owner": "ann"})).json()["id"]
+        shown = (await site.ann.get(f"/v2/images/{image_id}")).json()
+        assert ("x_secret" in shown, shown["x_fixed"], shown["a"]) == (False, "f", "1")
+        assert (await site.admin.get(f"/v2/images/{image_id}")).json()["x_secret"] == "s"
+        assert "x_secret" not in (await site.ann.get("/v2/images")).json()["images"][0]
+        steps = [
+            {"op": "replace", "path": "/x_secret", "value": "t"}, {"op": "add", "path": "/x_fixed", "value": "t"},
+            {"op": "remove", "path": "/x_fixed"}, {"op": "add", "path": "/unlisted", "value": "t"},
+        ]  # fmt: skip
+        for step in steps:
+            assert (await site.patch(image_id, step)).status_code == 403, step
+        assert (await site.ann.post("/v2/images", json={"x_secret": "s"})).status_code == 403
+        assert (await site.ann.get("/v2/images?x_secret=s")).status_code == 403
+        assert (await site.patch(image_id, {"op": "replace", "path": "/a", "value": "2"})).json()["a"] == "2"
+
+
+def test_a_broken_file_of_protections_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "property-protections-roles.conf"
+    for text in ("[x(]\n", "create = admin\n", "[x]\ncreate = admin\n", "[x]\ncreate = @,admin\n"):
+        file.write_text(text)
+        with pytest.raises(Invalid):
+            load_protection(tmp_path)

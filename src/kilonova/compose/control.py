@@ -9,6 +9,7 @@ from typing import Final
 
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.image_import import ImageImport
 from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
 from kilonova.cloud.flow.server_reboot import ServerReboot
@@ -25,6 +26,10 @@ from kilonova.cloud.identity.login import Login
 from kilonova.cloud.identity.password import Passwords
 from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
+from kilonova.cloud.image import task_store
+from kilonova.cloud.image.importing import ImageImports
+from kilonova.cloud.image.member import ImageMembers
+from kilonova.cloud.image.remote import Allowed, WebSource
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.sweep import ImageSweep
 from kilonova.cloud.image.upload import ImageUpload
@@ -97,7 +102,12 @@ class Control:
     def _build_nouns(self) -> None:
         keep_free = int(self.settings.low_disk_gb * GIB)
         self.blobs = DirectoryBlobs(self.state.images, keep_free=keep_free)
-        self.images = ImageService(self.db, self.blobs)
+        self.operations = Operations(self.bus, new_uuid)
+        self.images = ImageService(self.db, self.blobs, self.operations)
+        self.image_members = ImageMembers(self.db)
+        allowed = Allowed.read(self.settings.import_origins, self.settings.import_networks)
+        self.image_imports = ImageImports(self.db, self.operations, allowed)
+        self.image_source = WebSource(allowed)
         limit = self.settings.max_image_gb * GIB
         self.uploads = ImageUpload(self.db, self.blobs, self.clock, max_bytes=limit)
         self.image_sweep = ImageSweep(self.db, self.blobs)
@@ -114,7 +124,6 @@ class Control:
     def _build_servers(self, sole: bool) -> None:
         chance = random.SystemRandom()
         settings = self.settings
-        self.operations = Operations(self.bus, new_uuid)
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, chance)
         self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
@@ -130,6 +139,7 @@ class Control:
             ServerStop(self.db, self.nodes),
             ServerStart(self.db, self.nodes),
             ServerReboot(self.db, self.nodes),
+            ImageImport(self.db, self.blobs, self.image_source, settings.max_image_gb * GIB),
         )
         pace = Pace(renew=0) if sole else Pace()
         self.engine = Engine(self.db, self.bus, self.clock, self.operations, flows, new_uuid(), pace)
@@ -167,7 +177,7 @@ class Control:
 
         def work(tx: Tx) -> int:
             before = tx.now - days * 86400 * SECOND
-            return prune(tx, before) + server_store.forget(tx, before)
+            return prune(tx, before) + server_store.forget(tx, before) + task_store.forget(tx, before)
 
         while await self.db.write(work):
             await self.clock.sleep(0.1)

@@ -15,7 +15,8 @@ from kilonova.edge.openstack.compute.routes import ComputeServices, build_comput
 from kilonova.edge.openstack.identity.policy import RULES as IDENTITY_RULES
 from kilonova.edge.openstack.identity.routes import build_identity
 from kilonova.edge.openstack.image.policy import RULES as IMAGE_RULES
-from kilonova.edge.openstack.image.routes import build_image_service
+from kilonova.edge.openstack.image.protection import load_protection
+from kilonova.edge.openstack.image.routes import ImageServices, build_image_service
 from kilonova.edge.openstack.network.policy import RULES as NETWORK_RULES
 from kilonova.edge.openstack.network.routes import build_network_service
 from kilonova.edge.openstack.policy import Enforcer, Rule
@@ -45,11 +46,17 @@ def build_services(control: Control) -> Sequence[Service]:
         control.authenticator, control.login, control.directory, _enforcer(control, "identity", IDENTITY_RULES),
         ENDPOINTS, region=control.settings.region, observe=observe,
     )  # fmt: skip
-    image = build_image_service(
-        control.images, control.uploads, control.metadefs, _gate(control, "image", IMAGE_RULES), observe=observe
-    )
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
-    return [identity, image, network, _compute(control), _watch(control), _web(control)]
+    return [identity, _image(control), network, _compute(control), _watch(control), _web(control)]
+
+
+def _image(control: Control) -> Service:
+    protection = load_protection(_policy_folder(control))
+    services = ImageServices(
+        control.images, control.uploads, control.image_members, control.image_imports, control.metadefs, protection
+    )  # fmt: skip
+    gate = _gate(control, "image", (*protection.rules(), *IMAGE_RULES))
+    return build_image_service(services, gate, observe=control.metrics.observe_request)
 
 
 def _compute(control: Control) -> Service:
@@ -87,5 +94,8 @@ def _gate(control: Control, name: str, rules: Sequence[Rule]) -> Gate:
 
 
 def _enforcer(control: Control, name: str, rules: Sequence[Rule]) -> Enforcer:
-    folder = Path(control.settings.policy_dir) if control.settings.policy_dir else control.state.root / "policy"
-    return Enforcer(rules, folder / f"{name}.yaml")
+    return Enforcer(rules, _policy_folder(control) / f"{name}.yaml")
+
+
+def _policy_folder(control: Control) -> Path:
+    return Path(control.settings.policy_dir) if control.settings.policy_dir else control.state.root / "policy"

@@ -11,6 +11,8 @@ from kilonova.core.machine import Machine, moves
 
 QUEUED: Final = "queued"
 SAVING: Final = "saving"
+UPLOADING: Final = "uploading"
+IMPORTING: Final = "importing"
 ACTIVE: Final = "active"
 DEACTIVATED: Final = "deactivated"
 KILLED: Final = "killed"
@@ -18,18 +20,22 @@ DELETED: Final = "deleted"
 
 LIFE: Final = Machine(
     "image",
-    frozenset({QUEUED, SAVING, ACTIVE, DEACTIVATED, KILLED, DELETED}),
+    frozenset({QUEUED, SAVING, UPLOADING, IMPORTING, ACTIVE, DEACTIVATED, KILLED, DELETED}),
     moves(
         {
             "upload": [([QUEUED], SAVING)],
-            "finish": [([SAVING], ACTIVE)],
-            "give_up": [([SAVING], QUEUED)],
+            "stage": [([QUEUED], UPLOADING)],
+            "import": [([QUEUED, UPLOADING], IMPORTING)],
+            "finish": [([SAVING, IMPORTING], ACTIVE)],
+            "give_up": [([SAVING, UPLOADING, IMPORTING], QUEUED)],
             "deactivate": [([ACTIVE, DEACTIVATED], DEACTIVATED)],
             "reactivate": [([ACTIVE, DEACTIVATED], ACTIVE)],
-            "delete": [([QUEUED, SAVING, ACTIVE, DEACTIVATED, KILLED], DELETED)],
+            "delete": [([QUEUED, SAVING, UPLOADING, IMPORTING, ACTIVE, DEACTIVATED, KILLED], DELETED)],
         }
     ),
 )
+"""`uploading` is Glance's word for staged, or being staged. `pending_delete` is never entered: bytes go with their
+record."""
 
 DISK_FORMATS: Final = ("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop", "gpt")
 CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
@@ -37,6 +43,8 @@ VISIBILITIES: Final = ("public", "private", "shared", "community")
 HASH: Final = "sha512"
 MAX_PROPERTIES: Final = 128
 MAX_TAGS: Final = 128
+MAX_MEMBERS: Final = 128
+MEMBER_STATUSES: Final = ("pending", "accepted", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Image:
     """An image. Sizes in bytes (None until there are bytes), `min_disk` in GiB, `min_ram` in MiB, times in µs.
 
     `blob` names its bytes in the blob store: set from the moment an upload begins, a new name each time, so that two
-    uploaders can never write the same bytes.
+    uploaders can never write the same bytes. `staged` is the size of bytes that wait there for an import.
     """
 
     id: str
@@ -63,14 +71,16 @@ class Image:
     md5: str | None = None
     sha512: str | None = None
     blob: str | None = None
+    staged: int | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     created_at: int = 0
     updated_at: int = 0
 
-    def is_visible_to(self, context: Context) -> bool:
-        """Whether the caller may know that it exists."""
-        return self.visibility in ("public", "community") or self.is_changeable_by(context)
+    @property
+    def is_being_filled(self) -> bool:
+        """Whether bytes may be under way to its blob, which only the filler then removes."""
+        return self.status in (SAVING, IMPORTING) or (self.status == UPLOADING and self.staged is None)
 
     def is_changeable_by(self, context: Context) -> bool:
         """Whether it is the caller's own (or the caller administrates the cloud)."""
@@ -93,6 +103,17 @@ class NewImage:
     hidden: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A project that a shared image is offered to, and what it said. Times in µs."""
+
+    image_id: str
+    member_id: str
+    status: str
+    created_at: int
+    updated_at: int
 
 
 FIELDS: Final = frozenset(
@@ -120,7 +141,8 @@ class Filter:
     """Which images a list shows; everything given must hold.
 
     `equal` and `one_of` go by column, `times` are (column, comparison, µs). Without `visibility` a project sees its
-    own and public images, but no community images of others; with `all` those too.
+    own and public images and those shared with it, but no community images of others; with `all` those too. Of images
+    shared with it, it sees those that it has answered with `member_status`, or with anything when that is `all`.
     """
 
     equal: Mapping[str, str | int | bool] = field(default_factory=dict)
@@ -129,6 +151,7 @@ class Filter:
     size_min: int | None = None
     size_max: int | None = None
     visibility: str | None = None
+    member_status: str = "accepted"
     hidden: bool = False
     tags: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -139,8 +162,8 @@ FILTER_COLUMNS: Final = frozenset(
     | {"sha512", "size"}
 )
 SORT_COLUMNS: Final = frozenset(
-    {"name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at", "min_disk"}
-    | {"min_ram", "owner", "protected", "visibility"}
+    {"name", "status", "container_format", "disk_format", "size", "virtual_size", "id", "created_at", "updated_at"}
+    | {"min_disk", "min_ram", "owner", "protected", "visibility"}
 )
 
 
@@ -159,3 +182,20 @@ class Leftovers:
 
     uploads: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An import: `input` as the caller wrote it, `message` why it failed. Status: pending, processing, success,
+    failure. Times in µs."""
+
+    id: str
+    image_id: str
+    owner: str
+    user_id: str
+    request_id: str
+    input: Mapping[str, object]
+    status: str = "pending"
+    message: str = ""
+    created_at: int = 0
+    updated_at: int = 0

@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, and_, func, or_, select, true
 
 from kilonova.cloud.image.model import Filter, Image, Page
-from kilonova.cloud.image.store import to_image
-from kilonova.cloud.image.table import image, image_label
+from kilonova.cloud.image.store import to_image, visible
+from kilonova.cloud.image.table import image, image_label, image_member
 from kilonova.core.context import Scope
 from kilonova.core.errors import Invalid
 from kilonova.kit.db import Tx
@@ -23,7 +23,13 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], ColumnElement[bool]]]] = {
     "eq": operator.eq,
     "neq": operator.ne,
 }
-_NULLABLE: Final[dict[str, str | int]] = {"name": "", "disk_format": "", "container_format": "", "size": -1}
+_NULLABLE: Final[dict[str, str | int]] = {
+    "name": "",
+    "disk_format": "",
+    "container_format": "",
+    "size": -1,
+    "virtual_size": -1,
+}
 """What an absent value sorts as."""
 
 
@@ -38,13 +44,20 @@ def page(tx: Tx, scope: Scope, wanted: Filter, window: Page) -> list[Image]:
 
 
 def _visible(scope: Scope, wanted: Filter) -> ColumnElement[bool]:
-    own = true() if scope.is_all else image.c.owner == scope.project_id
+    mine = true() if scope.is_all else image.c.owner == scope.project_id
+    own = or_(mine, and_(image.c.visibility == "shared", _offered(scope, wanted.member_status)))
     if wanted.visibility is None:
         return or_(own, image.c.visibility == "public")
     if wanted.visibility == "all":
         return or_(own, image.c.visibility.in_(("public", "community")))
     asked = image.c.visibility == wanted.visibility
     return asked if wanted.visibility in ("public", "community") else and_(own, asked)
+
+
+def _offered(scope: Scope, status: str) -> ColumnElement[bool]:
+    """That the scope's project is a member, and has answered so."""
+    offered = select(image_member.c.image_id).where(image_member.c.member_id == scope.project_id)
+    return image.c.id.in_(offered if status == "all" else offered.where(image_member.c.status == status))
 
 
 def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
@@ -90,13 +103,10 @@ def _sortable(name: str) -> ColumnElement[Any]:
 
 
 def _marker(tx: Tx, scope: Scope, marker: str) -> Image:
-    row = tx.execute(select(image).where(image.c.id == marker)).one_or_none()
-    found = None if row is None else to_image(row)
-    if found is None or not (
-        scope.is_all or found.owner == scope.project_id or found.visibility in ("public", "community")
-    ):
+    row = tx.execute(select(image).where(image.c.id == marker, *visible(scope))).one_or_none()
+    if row is None:
         raise Invalid(f"Marker image {marker} could not be found.")
-    return found
+    return to_image(row)
 
 
 def _after(keys: list[Key], last: Image) -> ColumnElement[bool]:

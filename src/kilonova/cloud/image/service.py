@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kilonova.cloud.image import query, store
+from kilonova.cloud.image import account, query, store, task_store
 from kilonova.cloud.image.change import apply
 from kilonova.cloud.image.content import DISK_CONTAINERS
 from kilonova.cloud.image.model import (
     ACTIVE,
     DEACTIVATED,
-    KILLED,
+    IMPORTING,
     MAX_PROPERTIES,
     MAX_TAGS,
-    QUEUED,
-    SAVING,
     Change,
     Filter,
     Image,
     NewImage,
     Page,
 )
-from kilonova.cloud.quota import store as quota
+from kilonova.cloud.quota.model import Use
 from kilonova.core.context import ALL, Context, Scope
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, TooLarge, Unavailable
 from kilonova.core.ids import NewId, is_uuid, new_uuid
 from kilonova.kit.blob import Blobs, Reader
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.log import Logger
+from kilonova.kit.ops import Lock
+from kilonova.kit.ops.start import Operations
 from kilonova.wire.guest import ImageRef
 from kilonova.wire.node import ImageTicket
 
@@ -38,14 +38,16 @@ _ATTEMPTS = 5
 class ImageService:
     """Image records of one cloud. Who may do what by role is the edge's question; whose an image is, ours."""
 
-    def __init__(self, db: Database, blobs: Blobs, new_id: NewId = new_uuid) -> None:
+    def __init__(self, db: Database, blobs: Blobs, operations: Operations, new_id: NewId = new_uuid) -> None:
         self._db = db
         self._blobs = blobs
+        self._operations = operations
         self._new_id = new_id
         self._log = Logger("kilonova.image")
 
     async def create(self, context: Context, wanted: NewImage) -> Image:
-        """A new record, queued for its bytes. Raises Conflict (id taken), Forbidden (another's owner), TooLarge."""
+        """A new record, queued for its bytes. Raises Conflict (id taken), Forbidden (another's owner), TooLarge,
+        QuotaExceeded."""
         owner = wanted.owner or context.project_id
         if not owner or (owner != context.project_id and not context.is_admin):
             raise Forbidden("You are not permitted to create images owned by another project.")
@@ -70,6 +72,7 @@ class ImageService:
                 created_at=tx.now,
                 updated_at=tx.now,
             )
+            account.register(tx, owner, image_id)
             store.add(tx, new)
             return new
 
@@ -77,7 +80,7 @@ class ImageService:
 
     async def get(self, context: Context, image_id: str) -> Image:
         """One image that the caller may see. Raises NotFound."""
-        _check_id(image_id)
+        check_id(image_id)
         return await self._db.read(lambda tx: store.get(tx, scope_of(context), image_id))
 
     async def list(self, context: Context, wanted: Filter, window: Page) -> Sequence[Image]:
@@ -90,9 +93,8 @@ class ImageService:
         def work(tx: Tx) -> Image:
             old = owned(tx, context, image_id, "modify")
             new = apply(old, changes, is_admin=context.is_admin)
-            if old.owner != new.owner and old.size is not None:
-                quota.refund(tx, f"image:{old.id}")
-                quota.charge(tx, new.owner, f"image:{old.id}", {"image_bytes": old.size})
+            if old.owner != new.owner:
+                account.hand_over(tx, new.owner, old.id, None if old.sha512 is None else old.size)
             return store.change(tx, old, new)
 
         for _ in range(_ATTEMPTS):
@@ -117,12 +119,15 @@ class ImageService:
             old = owned(tx, context, image_id, "delete")
             if old.protected:
                 raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-            quota.refund(tx, f"image:{old.id}")
+            if old.status == IMPORTING:
+                self._operations.supersede(tx, Lock("image", image_id))
+                task_store.end_of_image(tx, image_id)
+            account.forget(tx, old.id, old.blob)
             store.bury(tx, old)
             return old
 
         old = await self._db.write(work)
-        if old.blob is not None and old.status != SAVING:
+        if old.blob is not None and not old.is_being_filled:
             try:
                 await self._blobs.delete(old.blob)
             except Failure as error:
@@ -140,14 +145,17 @@ class ImageService:
 
         await self._db.write(work)
 
-    async def open(self, context: Context, image_id: str) -> tuple[Image, Reader | None]:
-        """The image and its bytes; None while it has none. Raises NotFound, Forbidden (deactivated)."""
+    async def downloadable(self, context: Context, image_id: str) -> Image | None:
+        """An image whose bytes the caller may have; None while it has none. Raises NotFound, Forbidden
+        (deactivated)."""
         image = await self.get(context, image_id)
         if image.status == DEACTIVATED and not context.is_admin:
             raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-        if image.status in (QUEUED, SAVING, KILLED) or image.blob is None:
-            return image, None
-        return image, await self._blobs.open(image.blob)
+        return None if image.status not in (ACTIVE, DEACTIVATED) or image.blob is None else image
+
+    async def open(self, image: Image, start: int = 0, length: int | None = None) -> Reader:
+        """The bytes of a downloadable image, or a part of them. Raises NotFound when it was deleted meanwhile."""
+        return await self._blobs.open(image.blob or "", start, length)
 
     async def ticket(self, image_id: str) -> ImageTicket:
         """Where a node of this machine finds the bytes of an active image. Raises NotFound, Conflict, Unavailable."""
@@ -186,6 +194,10 @@ class ImageService:
 
         return await self._db.write(work)
 
+    async def usage(self, context: Context) -> Mapping[str, Use]:
+        """What the caller's project uses of its quota of images (see `account`)."""
+        return await self._db.read(lambda tx: account.uses(tx, context.project_id or ""))
+
     async def find_same(self, owner: str, name: str, sha512: str) -> Image | None:
         """An owner's active image with this name and content."""
         return await self._db.read(lambda tx: store.named(tx, owner, name, sha512))
@@ -202,13 +214,14 @@ def scope_of(context: Context) -> Scope:
 
 def owned(tx: Tx, context: Context, image_id: str, verb: str) -> Image:
     """An image that the caller may change. Raises NotFound when he may not see it either, else Forbidden."""
-    _check_id(image_id)
+    check_id(image_id)
     image = store.get(tx, scope_of(context), image_id)
     if not image.is_changeable_by(context):
         raise Forbidden(f"You are not permitted to {verb} this image.")
     return image
 
 
-def _check_id(image_id: str) -> None:
+def check_id(image_id: str) -> None:
+    """Raises NotFound for what no image can be called."""
     if not is_uuid(image_id):
         raise NotFound(f"No image found with ID {image_id}")

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
 
-from kilonova.cloud.image.model import ACTIVE, LIFE, QUEUED, SAVING, Image
-from kilonova.cloud.image.table import image, image_history, image_label
+from kilonova.cloud.image import account
+from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, LIFE, SAVING, UPLOADING, Image
+from kilonova.cloud.image.table import image, image_history, image_label, image_member
 from kilonova.core.context import Scope
 from kilonova.core.errors import Conflict, Lost, NotFound
+from kilonova.kit.blob import Stored
 from kilonova.kit.db import Tx, insert_new
 
 CHUNK: Final = 500
+_FILLING: Final = (SAVING, UPLOADING)
 COLUMNS: Final = tuple(field.name for field in fields(Image))
 
 
@@ -27,12 +30,20 @@ def add(tx: Tx, new: Image) -> None:
 
 
 def get(tx: Tx, scope: Scope, image_id: str) -> Image:
-    """One image: of the scope's project, or that everybody may see. Raises NotFound."""
-    row = tx.execute(select(image).where(image.c.id == image_id)).one_or_none()
-    found = None if row is None else to_image(row)
-    if found is None or not (scope.is_all or found.owner == scope.project_id or _is_open(found)):
+    """One image: of the scope's project, offered to it, or that everybody may see. Raises NotFound."""
+    row = tx.execute(select(image).where(image.c.id == image_id, *visible(scope))).one_or_none()
+    if row is None:
         raise NotFound(f"No image found with ID {image_id}")
-    return found
+    return to_image(row)
+
+
+def visible(scope: Scope) -> list[ColumnElement[bool]]:
+    """The condition for an image to exist for the scope, whatever a member has said to its being shared."""
+    if scope.is_all:
+        return []
+    offered = select(image_member.c.image_id).where(image_member.c.member_id == scope.project_id)
+    mine, open_to_all = image.c.owner == scope.project_id, image.c.visibility.in_(("public", "community"))
+    return [or_(mine, open_to_all, and_(image.c.visibility == "shared", image.c.id.in_(offered)))]
 
 
 def change(tx: Tx, old: Image, new: Image) -> Image:
@@ -60,25 +71,38 @@ def move(tx: Tx, image_id: str, event: str, holds: str | None, **values: Any) ->
     return moved
 
 
-def begin_upload(tx: Tx, image_id: str, blob: str) -> bool:
-    """queued → saving, the bytes to go to `blob`."""
-    return move(tx, image_id, "upload", None, blob=blob, progress_at=tx.now)
+def begin_upload(tx: Tx, image_id: str, blob: str, event: str = "upload") -> bool:
+    """queued → saving (or, by the event `stage`, uploading), the bytes to go to `blob`."""
+    return move(tx, image_id, event, None, blob=blob, progress_at=tx.now)
 
 
 def touch_upload(tx: Tx, image_id: str, blob: str) -> bool:
     """Note that the uploader lives; False when the upload is no longer ours."""
-    ours = (image.c.id == image_id, image.c.blob == blob, image.c.status == SAVING)
+    ours = (image.c.id == image_id, image.c.blob == blob, image.c.status.in_(_FILLING))
     return bool(tx.execute(update(image).where(*ours).values(progress_at=tx.now)).rowcount)
 
 
+def fill(tx: Tx, image_id: str, blob: str, stored: Stored, virtual: int) -> bool:
+    """The bytes are there and good: active. False when the filling is no longer ours."""
+    values = {"size": stored.size, "virtual_size": virtual, "md5": stored.md5, "sha512": stored.sha512, "staged": None}
+    return move(tx, image_id, "finish", blob, **values)
+
+
+def stage(tx: Tx, image_id: str, blob: str, size: int) -> bool:
+    """Note that staged bytes are complete; False when the upload is no longer ours."""
+    ours = (image.c.id == image_id, image.c.blob == blob, image.c.status == UPLOADING)
+    return bool(tx.execute(update(image).where(*ours).values(staged=size, size=size, updated_at=tx.now)).rowcount)
+
+
 def give_up_upload(tx: Tx, image_id: str, blob: str) -> bool:
-    """saving → queued, if it is still this upload's."""
-    return move(tx, image_id, "give_up", blob, blob=None)
+    """Back to queued without bytes, if it is still this upload's; its charges are refunded."""
+    account.end(tx, blob)
+    return move(tx, image_id, "give_up", blob, blob=None, staged=None, size=None)
 
 
 def stalled(tx: Tx, before: int) -> list[tuple[str, str]]:
-    """(id, blob) of saving images without a sign of life since `before`, at most 500."""
-    quiet = (image.c.status == SAVING, image.c.progress_at < before)
+    """(id, blob) of images being filled without a sign of life since `before`, at most 500. What is staged waits."""
+    quiet = (image.c.status.in_(_FILLING), image.c.staged.is_(None), image.c.progress_at < before)
     rows = tx.execute(select(image.c.id, image.c.blob).where(*quiet).order_by(image.c.progress_at).limit(CHUNK))
     return [(row.id, row.blob) for row in rows]
 
@@ -120,7 +144,8 @@ def blobs_in_use(tx: Tx, keys: Sequence[str]) -> set[str]:
 
 def missing_blobs(tx: Tx, present: set[str]) -> list[str]:
     """Ids of images that should have bytes and whose blob is not in `present`, for the audit."""
-    rows = tx.execute(select(image.c.id, image.c.blob, image.c.status).where(image.c.status.not_in([QUEUED, SAVING])))
+    complete = or_(image.c.status.in_((ACTIVE, DEACTIVATED)), image.c.staged.is_not(None))
+    rows = tx.execute(select(image.c.id, image.c.blob).where(complete))
     return [row.id for row in rows if row.blob not in present]
 
 
@@ -128,10 +153,6 @@ def to_image(row: Row[Any]) -> Image:
     """A row of `image` as what it means."""
     values = {name: getattr(row, name) for name in COLUMNS}
     return Image(**{**values, "tags": tuple(values["tags"])})
-
-
-def _is_open(found: Image) -> bool:
-    return found.visibility in ("public", "community")
 
 
 def _values(new: Image) -> dict[str, Any]:

@@ -25,6 +25,7 @@ image = Table(
     Column("md5", String(32)),
     Column("sha512", String(128)),
     Column("blob", String(80)),
+    Column("staged", BigInteger),
     json_column("properties"),
     json_column("tags"),
     Column("created_at", BigInteger, nullable=False),
@@ -60,3 +61,32 @@ image_history = Table(
     Column("deleted_at", BigInteger, nullable=False, index=True),
     json_column("document"),
 )
+
+image_member = Table(
+    "image_member",
+    metadata,
+    Column("image_id", String(36), ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    Column("member_id", String(255), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("image_member_by_member", "member_id", "status", "image_id"),
+)
+
+image_task = Table(
+    "image_task",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    json_column("input"),
+    Column("message", String(1024), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("image_task_by_time", "created_at", "id"),
+    Index("image_task_by_image", "image_id", "created_at", "id"),
+)
+"""Imports: what was asked for and what became of it. It outlives its image."""

@@ -1,24 +1,26 @@
-"""Bytes come in: queued → saving → active, or back to queued with nothing left."""
+"""Bytes come in: queued → saving → active, or queued → uploading for a later import; or back to queued with nothing
+left."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from kilonova.cloud.image import store
+from kilonova.cloud.image import account, store
 from kilonova.cloud.image.content import ContentCheck
 from kilonova.cloud.image.model import QUEUED, Image
 from kilonova.cloud.image.service import owned
-from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Failure, Invalid, Lost, NotFound, QuotaExceeded, TooLarge, Unavailable
 from kilonova.core.ids import NewId, new_hex
-from kilonova.kit.blob import Blobs, Stored
+from kilonova.kit.blob import Blobs, Stored, Tap
 from kilonova.kit.clock import Clock
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.log import Logger
 
+T = TypeVar("T")
 TOUCH_SECONDS = 15
 Progress = Callable[[int, int], None]
 """Called with (bytes so far, bytes announced; 0 when not)."""
@@ -31,6 +33,7 @@ class _Grant:
     image: Image
     blob: str
     room: int | None
+    resource: str
 
 
 class ImageUpload:
@@ -61,55 +64,78 @@ class ImageUpload:
         set), Conflict (not queued: has bytes, or another upload runs), TooLarge, QuotaExceeded, NoCapacity,
         `content.Unfit`, Lost (deleted meanwhile); what the stream raises comes out.
         """
-        blob = f"{image_id}.{self._new_id()}"
-        try:
-            grant = await self._begin(context, image_id, blob)
-            stored, virtual = await self._receive(grant, stream, expect, progress)
-            done = await self._finish(grant, stored, virtual)
-        except BaseException:
-            await self._see_through(image_id, blob)
-            raise
-        self._log.info("image active", image=image_id, bytes=stored.size, format=done.disk_format)
+
+        async def fill(grant: _Grant) -> Image:
+            check = await asyncio.to_thread(_content_check, grant.image)
+            stored = await self._receive(grant, stream, expect, progress, check.feed)
+            return await self._finish(grant, stored, await asyncio.to_thread(check.finish))
+
+        done = await self._safely(context, image_id, "upload", fill)
+        self._log.info("image active", image=image_id, bytes=done.size or 0, format=done.disk_format)
         return done
+
+    async def stage(
+        self, context: Context, image_id: str, stream: AsyncIterable[bytes], expect: int | None = None
+    ) -> None:
+        """Take bytes that an import shall look at and make the image's. Raises as `upload`, but for what concerns
+        formats."""
+
+        async def fill(grant: _Grant) -> None:
+            await self._keep_staged(grant, await self._receive(grant, stream, expect, None, None))
+
+        await self._safely(context, image_id, "stage", fill)
 
     async def close(self) -> None:
         """Wait for the tidying up after uploads that failed."""
         if self._cleaning:
             await asyncio.wait(self._cleaning)
 
-    async def _begin(self, context: Context, image_id: str, blob: str) -> _Grant:
+    async def _safely(self, context: Context, image_id: str, event: str, fill: Callable[[_Grant], Awaitable[T]]) -> T:
+        """`fill` what `event` has begun; leave nothing behind if that fails."""
+        blob = f"{image_id}.{self._new_id()}"
+        try:
+            return await fill(await self._begin(context, image_id, blob, event))
+        except BaseException:
+            await self._see_through(image_id, blob)
+            raise
+
+    async def _begin(self, context: Context, image_id: str, blob: str, event: str) -> _Grant:
         def work(tx: Tx) -> _Grant:
             image = owned(tx, context, image_id, "modify")
             if image.status != QUEUED:
                 raise Conflict(f"Unable to upload duplicate image data for image {image_id}: it is {image.status}.")
-            if image.disk_format is None or image.container_format is None:
+            if event == "upload" and (image.disk_format is None or image.container_format is None):
                 raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
-            if not store.begin_upload(tx, image_id, blob):
+            account.begin(tx, image.owner, blob)
+            if not store.begin_upload(tx, image_id, blob, event):
                 raise Conflict(f"Unable to upload duplicate image data for image {image_id}.")
-            return _Grant(image, blob, quota.uses(tx, image.owner, ["image_bytes"])["image_bytes"].room)
+            resource = account.BYTES if event == "upload" else account.STAGED
+            return _Grant(image, blob, account.room(tx, image.owner, resource), resource)
 
         return await self._db.write(work)
 
     async def _receive(
-        self, grant: _Grant, stream: AsyncIterable[bytes], expect: int | None, progress: Progress | None
-    ) -> tuple[Stored, int]:
-        image = grant.image
+        self,
+        grant: _Grant,
+        stream: AsyncIterable[bytes],
+        expect: int | None,
+        progress: Progress | None,
+        tap: Tap | None,
+    ) -> Stored:
         limit = self._max_bytes if grant.room is None else min(self._max_bytes, grant.room)
-        check = await asyncio.to_thread(ContentCheck, image.disk_format or "", image.container_format or "")
         beat = asyncio.create_task(self._beat(grant))
         watched = _watch(stream, beat, expect or 0, progress)
         try:
-            stored = await self._blobs.put(grant.blob, watched, expect=expect, limit=limit, tap=check.feed)
+            return await self._blobs.put(grant.blob, watched, expect=expect, limit=limit, tap=tap)
         except TooLarge as error:
             if limit == self._max_bytes:
                 raise TooLarge(f"The image is larger than the {limit} bytes that are taken.", limit=limit) from error
             raise QuotaExceeded(
-                f"The image exceeds the storage quota: {limit} bytes are left", resource="image_bytes", limit=limit
+                f"The image exceeds the storage quota: {limit} bytes are left", resource=grant.resource, limit=limit
             ) from error
         finally:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
-        return stored, await asyncio.to_thread(check.finish)
 
     async def _beat(self, grant: _Grant) -> None:
         """A sign of life in the row every few seconds, also while a slow disk takes in what has arrived. Ends by
@@ -126,18 +152,23 @@ class ImageUpload:
         image_id = grant.image.id
 
         def work(tx: Tx) -> Image:
-            values = {"size": stored.size, "virtual_size": virtual, "md5": stored.md5, "sha512": stored.sha512}
-            try:
-                # Looked up again: an administrator may have given it to another project meanwhile.
-                owner = store.get(tx, ALL, image_id).owner
-            except NotFound:
-                raise _gone(image_id) from None
-            quota.charge(tx, owner, f"image:{image_id}", {"image_bytes": stored.size})
-            if not store.move(tx, image_id, "finish", grant.blob, **values):
+            # Looked up again: an administrator may have given it to another project meanwhile.
+            account.keep(tx, _owner(tx, image_id), image_id, grant.blob, stored.size)
+            if not store.fill(tx, image_id, grant.blob, stored, virtual):
                 raise _gone(image_id)
             return store.get(tx, ALL, image_id)
 
         return await self._db.write(work)
+
+    async def _keep_staged(self, grant: _Grant, stored: Stored) -> None:
+        image_id = grant.image.id
+
+        def work(tx: Tx) -> None:
+            account.stage(tx, _owner(tx, image_id), grant.blob, stored.size)
+            if not store.stage(tx, image_id, grant.blob, stored.size):
+                raise _gone(image_id)
+
+        await self._db.write(work)
 
     async def _see_through(self, image_id: str, blob: str) -> None:
         """Tidy up to the end even if the caller is cancelled again; `close` waits for the rest."""
@@ -170,6 +201,17 @@ async def _watch(
         if progress is not None:
             progress(size, total)
         yield chunk
+
+
+def _content_check(image: Image) -> ContentCheck:
+    return ContentCheck(image.disk_format or "", image.container_format or "")
+
+
+def _owner(tx: Tx, image_id: str) -> str:
+    try:
+        return store.get(tx, ALL, image_id).owner
+    except NotFound:
+        raise _gone(image_id) from None
 
 
 def _gone(image_id: str) -> Failure:

@@ -31,6 +31,9 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "subnetpool": UNLIMITED,
         "rbac_policy": 10,
         "image_bytes": 1024**4,
+        "image_stage_bytes": 1024**4,
+        "image_count": 1000,
+        "image_uploads": 100,
     }
 )
 """Nova's, Neutron's and Glance's own defaults where they have one."""

@@ -1,6 +1,7 @@
 """Blobs as files in a directory: `<root>/<first two characters>/<key>`, half-written ones in `<root>/.incoming`.
 
-Each chunk is written and hashed (sha512, md5) on worker threads side by side while the next one arrives.
+Chunks are written and hashed (sha512, md5) on worker threads side by side while the next ones arrive, and the disk is
+told early and often to take what was written, so that little is left to wait for at the end.
 """
 
 from __future__ import annotations
@@ -12,25 +13,22 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from kilonova.core.errors import NoCapacity, NotFound, TooLarge, Unavailable
 from kilonova.kit.blob.port import KEY, Reader, Stored, Tap, check_key, regroup
+from kilonova.kit.blob.spread import RunWork, spread
 
 T = TypeVar("T")
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 21
 LOOK_AT_DISK_EACH: Final = 1 << 26
 READ: Final = 1 << 20
 _ZEROS: Final = bytes(4096)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-class _Run(Protocol):
-    def __call__(self, work: Callable[[], T], /) -> Coroutine[object, object, T]: ...
 
 
 class DirectoryBlobs:
@@ -40,7 +38,7 @@ class DirectoryBlobs:
     `start` removes only what nobody writes any more.
     """
 
-    def __init__(self, root: Path, *, mode: int = 0o600, keep_free: int = 1 << 30, threads: int = 4) -> None:
+    def __init__(self, root: Path, *, mode: int = 0o600, keep_free: int = 1 << 30, threads: int = 6) -> None:
         self._root = root
         self._incoming = root / ".incoming"
         self._mode = mode
@@ -71,7 +69,7 @@ class DirectoryBlobs:
             # Run even if we are being cancelled: the file must not outlive its writer.
             await self._run(draft.discard)
 
-    async def open(self, key: str) -> Reader:
+    async def open(self, key: str, start: int = 0, length: int | None = None) -> Reader:
         path = self._path(key)
         try:
             descriptor = await self._run(partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
@@ -79,7 +77,16 @@ class DirectoryBlobs:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise NotFound("The object does not exist", detail=key) from error
             raise
-        return _FileReader(descriptor, self._run)
+        return _FileReader(descriptor, self._run, start, length)
+
+    async def examine(self, key: str, tap: Tap | None = None) -> Stored:
+        reader = await self.open(key)
+        sha512, md5 = hashlib.sha512(), hashlib.md5(usedforsecurity=False)
+        try:
+            await spread(reader, (sha512.update, md5.update, *((tap,) if tap else ())), self._run)
+        finally:
+            await reader.close()
+        return Stored(reader.size, sha512.hexdigest(), md5.hexdigest())
 
     def path(self, key: str) -> Path | None:
         return self._path(key)
@@ -118,25 +125,32 @@ class DirectoryBlobs:
         return opened[0]
 
     async def _fill(self, draft: _Draft, stream: AsyncIterable[bytes], limit: int | None, tap: Tap | None) -> None:
-        lanes: tuple[Tap, ...] = (draft.write, draft.sha512.update, draft.md5.update, *((tap,) if tap else ()))
-        busy: list[asyncio.Task[None]] = []
-        size = looked = 0
+        consumers: tuple[Tap, ...] = (
+            draft.write, draft.sha512.update, draft.md5.update, *((tap,) if tap else ())
+        )  # fmt: skip
         try:
-            async for chunk in regroup(stream, CHUNK):
-                size += len(chunk)
-                _check_limit(size, limit)
-                await _finish(busy)
-                if size - looked >= LOOK_AT_DISK_EACH:
-                    looked = size
-                    await self._run(partial(self._check_room, 0))
-                busy = [asyncio.create_task(self._run(partial(lane, chunk))) for lane in lanes]
-            await _finish(busy)
+            await spread(self._watched(draft, stream, limit), consumers, self._run)
         finally:
-            if busy:
-                await asyncio.wait(busy)
-                for task in busy:
-                    if not task.cancelled():
-                        task.exception()
+            if draft.syncing is not None:
+                await asyncio.wait([draft.syncing])
+        if draft.syncing is not None:
+            draft.syncing.result()
+
+    async def _watched(self, draft: _Draft, stream: AsyncIterable[bytes], limit: int | None) -> AsyncIterator[bytes]:
+        """The stream in large chunks. Every 64 MiB it is seen whether the disk has room, and what was written begins
+        to be made durable, unless that is still going on."""
+        size = looked = 0
+        async for chunk in regroup(stream, CHUNK):
+            size += len(chunk)
+            _check_limit(size, limit)
+            if size - looked >= LOOK_AT_DISK_EACH:
+                looked = size
+                await self._run(partial(self._check_room, 0))
+                if draft.syncing is None or draft.syncing.done():
+                    if draft.syncing is not None:
+                        draft.syncing.result()
+                    draft.syncing = asyncio.create_task(self._run(draft.sync))
+            yield chunk
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._root)
@@ -173,6 +187,7 @@ class _Draft:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._path = Path(name)
         self._size = 0
+        self.syncing: asyncio.Task[None] | None = None
         self.sha512 = hashlib.sha512()
         self.md5 = hashlib.md5(usedforsecurity=False)
 
@@ -187,6 +202,10 @@ class _Draft:
                 done = os.pwrite(self._descriptor, view, self._size)
                 self._size += done
                 view = view[done:]
+
+    def sync(self) -> None:
+        """Make durable what was written so far."""
+        os.fdatasync(self._descriptor)
 
     def publish(self, target: Path, mode: int) -> None:
         """Make it durable, then visible, then that durable too."""
@@ -211,25 +230,38 @@ class _Draft:
 
 
 class _FileReader:
-    def __init__(self, descriptor: int, run: _Run) -> None:
-        self.size = os.fstat(descriptor).st_size
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
+    """Reads a piece ahead, so that disk and network do not take turns."""
+
+    def __init__(self, descriptor: int, run: RunWork, start: int, length: int | None) -> None:
+        whole = os.fstat(descriptor).st_size
+        self._start = min(start, whole)
+        self.size = whole - self._start if length is None else min(length, whole - self._start)
+        self._descriptor = descriptor
         self._run = run
+        self._ahead: asyncio.Task[bytes] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await self._run(partial(self._file.read, READ)):
+        at, end = self._start, self._start + self.size
+        self._ahead = self._read(at, end)
+        while chunk := await self._ahead:
+            at += len(chunk)
+            self._ahead = self._read(at, end)
             yield chunk
 
+    def _read(self, at: int, end: int) -> asyncio.Task[bytes]:
+        return asyncio.create_task(self._run(partial(self._piece, at, min(READ, end - at))))
+
+    def _piece(self, at: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, at)
+
     async def close(self) -> None:
-        self._file.close()
-
-
-async def _finish(tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for all; raise the first failure among them."""
-    if tasks:
-        await asyncio.wait(tasks)
-        for task in tasks:
-            task.result()
+        if self._ahead is not None:
+            await asyncio.wait([self._ahead])
+            if not self._ahead.cancelled():
+                self._ahead.exception()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _speak(work: Callable[[], T]) -> T:

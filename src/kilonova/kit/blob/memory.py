@@ -56,12 +56,22 @@ class MemoryBlobs:
                 tap(chunk)
             data += chunk
         self._data[key] = bytes(data)
-        return Stored(len(data), hashlib.sha512(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest())
+        return _stored(data)
 
-    async def open(self, key: str) -> Reader:
+    async def open(self, key: str, start: int = 0, length: int | None = None) -> Reader:
+        data = self._find(key)
+        return _MemoryReader(data[start:] if length is None else data[start : start + length])
+
+    async def examine(self, key: str, tap: Tap | None = None) -> Stored:
+        data = self._find(key)
+        if tap is not None and data:
+            tap(data)
+        return _stored(data)
+
+    def _find(self, key: str) -> bytes:
         if (data := self._data.get(check_key(key))) is None:
             raise NotFound("The object does not exist", detail=key)
-        return _MemoryReader(data)
+        return data
 
     def path(self, key: str) -> Path | None:
         check_key(key)
@@ -75,6 +85,10 @@ class MemoryBlobs:
 
     async def close(self) -> None:
         self._data.clear()
+
+
+def _stored(data: bytes | bytearray) -> Stored:
+    return Stored(len(data), hashlib.sha512(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
 def _check(size: int, limit: int | None, room: int) -> None:

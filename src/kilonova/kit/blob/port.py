@@ -27,7 +27,8 @@ class Stored:
 
 
 class Reader(Protocol):
-    """One blob being read. `size` is in bytes; iterate once; what is deleted meanwhile is still read to its end."""
+    """A blob, or a part of it, being read. `size` is in bytes, of the part; iterate once; what is deleted meanwhile is
+    still read to its end."""
 
     size: int
 
@@ -60,8 +61,12 @@ class Blobs(Protocol):
         whatever the stream or `tap` raises comes out. After any of these nothing is left and the old blob stands.
         """
 
-    async def open(self, key: str) -> Reader:
-        """Start reading. Raises NotFound."""
+    async def open(self, key: str, start: int = 0, length: int | None = None) -> Reader:
+        """Start reading, from byte `start` on, at most `length` bytes. Raises NotFound."""
+
+    async def examine(self, key: str, tap: Tap | None = None) -> Stored:
+        """Read all of a blob again: its size and digests. `tap` sees the chunks. Raises NotFound, and what `tap`
+        raises."""
 
     def path(self, key: str) -> Path | None:
         """The file that holds the blob, where there is such a thing on this machine; it may not exist."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005_network"
-down_revision = "0002_identity_people"
+down_revision = "0004_image"
 
 
 def upgrade() -> None:

@@ -8,16 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
-from kilonova.cloud.image.model import SORT_COLUMNS, VISIBILITIES, Change, Filter, Page
+from kilonova.cloud.image.model import MEMBER_STATUSES, SORT_COLUMNS, VISIBILITIES, Change, Filter, Page
 from kilonova.core.errors import Forbidden, Invalid
-from kilonova.edge.openstack.image.schema import READ_ONLY, RESERVED, VALUE, WRITABLE
+from kilonova.edge.openstack.image.schema import OURS, READ_ONLY, RESERVED, STATUSES, VALUE, WRITABLE
 from kilonova.kit.http.schema import Checker
 
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 25
-_STATUSES: Final = frozenset(
-    {"queued", "saving", "active", "deactivated", "killed", "deleted", "pending_delete", "uploading", "importing"}
-)
 _COLUMNS: Final = {"checksum": "md5", "os_hash_value": "sha512"}
 _TEXTS: Final = frozenset({"id", "name", "status", "owner", "disk_format", "container_format", *_COLUMNS})
 _LISTABLE: Final = frozenset({"id", "name", "status", "disk_format", "container_format"})
@@ -37,7 +34,7 @@ def read_filter(query: Mapping[str, Sequence[str]]) -> Filter:
         if name in _LISTABLE and value.startswith("in:"):
             one_of[name] = _split(value[3:])
         elif name in _TEXTS:
-            if name == "status" and value not in _STATUSES:
+            if name == "status" and value not in STATUSES:
                 raise Invalid(f"Invalid status value: {value[:64]}")
             equal[_COLUMNS.get(name, name)] = value
         elif name in _NUMBERS:
@@ -49,6 +46,9 @@ def read_filter(query: Mapping[str, Sequence[str]]) -> Filter:
     visibility = _one(query, "visibility")
     if visibility is not None and visibility not in (*VISIBILITIES, "all"):
         raise Invalid(f"Invalid visibility value: {visibility[:64]}")
+    member_status = _one(query, "member_status") or "accepted"
+    if member_status not in (*MEMBER_STATUSES, "all"):
+        raise Invalid(f"Invalid status value: {member_status[:64]}")
     size_min, size_max, hidden = _one(query, "size_min"), _one(query, "size_max"), _one(query, "os_hidden")
     return Filter(
         equal=equal,
@@ -57,6 +57,7 @@ def read_filter(query: Mapping[str, Sequence[str]]) -> Filter:
         size_min=None if size_min is None else _number("size_min", size_min),
         size_max=None if size_max is None else _number("size_max", size_max),
         visibility=visibility,
+        member_status=member_status,
         hidden=hidden is not None and _boolean("os_hidden", hidden),
         tags=tuple(query.get("tag", ())),
         properties=properties,
@@ -65,9 +66,13 @@ def read_filter(query: Mapping[str, Sequence[str]]) -> Filter:
 
 def read_window(query: Mapping[str, Sequence[str]]) -> Page:
     """Order and limits of a list; `sort` and `sort_key` exclude one another. Raises Invalid."""
+    return Page(tuple(_sort(query)) or (("created_at", True),), read_limit(query), _one(query, "marker"))
+
+
+def read_limit(query: Mapping[str, Sequence[str]]) -> int:
+    """How long a page shall be. Raises Invalid."""
     limit = _one(query, "limit")
-    wanted = DEFAULT_PAGE if limit is None else min(_number("limit", limit), MAX_PAGE)
-    return Page(tuple(_sort(query)) or (("created_at", True),), wanted, _one(query, "marker"))
+    return DEFAULT_PAGE if limit is None else min(_number("limit", limit), MAX_PAGE)
 
 
 def read_changes(patch: Sequence[Mapping[str, Any]], checker: Checker) -> list[Change]:
@@ -96,7 +101,7 @@ def refuse_unwritable(name: str) -> None:
     """Raises Forbidden for an attribute that is not the caller's to write."""
     if name in READ_ONLY:
         raise Forbidden(f"Attribute '{name}' is read-only.")
-    if name in RESERVED:
+    if name in RESERVED or name.startswith(OURS):
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from kilonova.cloud.image.content import Unfit
-from kilonova.cloud.image.model import NewImage
+from kilonova.cloud.image.importing import METHODS, ImageImports
+from kilonova.cloud.image.member import ImageMembers
+from kilonova.cloud.image.model import Change, Image, NewImage
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.metadef.service import MetadefService
-from kilonova.core.errors import Failure, Forbidden, Invalid, Lost, NoCapacity, NotFound, TooLarge
+from kilonova.core.errors import Failure, Forbidden, Invalid, NotFound
 from kilonova.edge.openstack.auth import FORMATS, Gate, build_service
 from kilonova.edge.openstack.fault import image_fault
 from kilonova.edge.openstack.image import ask, schema, view
+from kilonova.edge.openstack.image.member import MemberEdge
 from kilonova.edge.openstack.image.metadef import MetadefEdge
-from kilonova.kit.blob import Reader
-from kilonova.kit.http import AUTHENTICATED, PUBLIC, HttpFailure, Request, Response, Route, Service, UnsupportedMedia
+from kilonova.edge.openstack.image.protection import Act, Protection
+from kilonova.edge.openstack.image.task import TaskEdge
+from kilonova.edge.openstack.image.transfer import TransferEdge
+from kilonova.kit.http import AUTHENTICATED, PUBLIC, Request, Response, Route, Service
 from kilonova.kit.http.route import unbuilt
 from kilonova.kit.http.schema import Checker
 
 PATCH: Final = "application/openstack-images-v2.1-json-patch"
 OLD_PATCH: Final = "application/openstack-images-v2.0-json-patch"
-BYTES: Final = "application/octet-stream"
 _OPEN: Final = {"public": "publicize_image", "community": "communitize_image"}
-
-
-class Gone(HttpFailure):
-    """Deleted while it was being filled."""
-
-    code = "gone"
-    status = 410
 
 
 class ImageEdge:
     """Handlers of the Image API; they call the services and nothing else."""
 
-    def __init__(self, images: ImageService, uploads: ImageUpload) -> None:
+    def __init__(self, images: ImageService, protection: Protection) -> None:
         self._images = images
-        self._uploads = uploads
+        self._protection = protection
         self._checker = Checker(FORMATS)
 
     def routes(self) -> list[Route]:
-        """Everything under the service's prefix. Members, import, staging, tasks, locations and cache are not built."""
+        """Records, tags, states, discovery; and what is not built: locations, cache, choice of stores."""
         one = "/v2/images/{image_id}"
         return [
             Route("GET", "/", self.choose_version, PUBLIC, success=300),
@@ -53,19 +50,16 @@ class ImageEdge:
             Route("GET", one, self.show, "get_image"),
             Route("PATCH", one, self.update, "modify_image", media=(PATCH, OLD_PATCH)),
             Route("DELETE", one, self.delete, "delete_image", success=204),
-            Route("PUT", f"{one}/file", self.upload, "upload_image", body="stream", success=204),
-            Route("GET", f"{one}/file", self.download, "download_image"),
             Route("PUT", f"{one}/tags/{{tag}}", self.add_tag, "modify_image", body="none", success=204),
             Route("DELETE", f"{one}/tags/{{tag}}", self.remove_tag, "modify_image", success=204),
             Route("POST", f"{one}/actions/deactivate", self.deactivate, "deactivate", body="none", success=204),
             Route("POST", f"{one}/actions/reactivate", self.reactivate, "reactivate", body="none", success=204),
-            Route("GET", "/v2/schemas/image", self.show_schema, AUTHENTICATED),
-            Route("GET", "/v2/schemas/images", self.show_list_schema, AUTHENTICATED),
-            Route("GET", "/v2/info/import", self.show_import, AUTHENTICATED),
+            Route("GET", "/v2/schemas/{name}", self.show_schema, AUTHENTICATED),
             Route("GET", "/v2/info/stores", self.show_stores, AUTHENTICATED),
-            *unbuilt(f"{one}/members", f"{one}/members/{{member_id}}", f"{one}/stage", f"{one}/import"),
-            *unbuilt(f"{one}/locations", f"{one}/tasks", "/v2/tasks", "/v2/tasks/{task_id}", "/v2/schemas/{name}"),
-            *unbuilt("/v2/info/{name:path}", "/v2/stores/{rest:path}", "/v2/cache", "/v2/cache/{image_id}"),
+            Route("GET", "/v2/info/stores/detail", self.show_stores, "stores_info_detail"),
+            Route("GET", "/v2/info/usage", self.show_usage, AUTHENTICATED),
+            *unbuilt(f"{one}/locations", "/v2/stores/{rest:path}"),
+            *unbuilt("/v2/cache", "/v2/cache/{image_id}", "/v2/queued_images/{image_id}", "/v2/cached_images"),
         ]
 
     async def choose_version(self, request: Request) -> Response:
@@ -83,27 +77,32 @@ class ImageEdge:
             ask.refuse_unwritable(name)
         _refuse_opening(request, document.get("visibility"))
         own = {name: ask.whole(name, document.pop(name)) for name in list(document) if name in schema.WRITABLE}
+        self._protection.check(request, "create", document)
         new = NewImage(
             **{("hidden" if name == "os_hidden" else name): value for name, value in own.items() if name != "tags"},
             tags=tuple(own.get("tags", ())),
             properties=document,
         )
         image = await self._images.create(request.context, new)
-        return Response.json(view.show(image), 201, [("location", f"{request.service_url}/v2/images/{image.id}")])
+        headers = [("location", f"{request.service_url}/v2/images/{image.id}")]
+        headers.append(("openstack-image-import-methods", ",".join(METHODS)))
+        return Response.json(self._view(request, image), 201, headers)
 
     async def list(self, request: Request) -> dict[str, Any]:
         """API reference "List images"."""
         window = ask.read_window(request.query)
-        images = await self._images.list(request.context, ask.read_filter(request.query), window)
+        wanted = ask.read_filter(request.query)
+        self._protection.check(request, "read", wanted.properties)
+        images = await self._images.list(request.context, wanted, window)
         pairs = [(name, value) for name, values in request.query.items() for value in values if name != "marker"]
         first = "/v2/images" + (f"?{urlencode(pairs)}" if pairs else "")
         following = None
         if images and len(images) == window.limit:
             following = f"/v2/images?{urlencode([*pairs, ('marker', images[-1].id)])}"
-        return view.page(images, first, following)
+        return view.page([self._view(request, image) for image in images], first, following)
 
     async def show(self, request: Request) -> dict[str, Any]:
-        return view.show(await self._images.get(request.context, request.params["image_id"]))
+        return self._view(request, await self._images.get(request.context, request.params["image_id"]))
 
     async def update(self, request: Request) -> dict[str, Any]:
         """API reference "Update image": a JSON patch, all of it or nothing."""
@@ -113,35 +112,28 @@ class ImageEdge:
         for change in changes:
             if change.name == "visibility" and not change.is_property:
                 _refuse_opening(request, change.value)
-        return view.show(await self._images.update(request.context, request.params["image_id"], changes))
+        await self._check_protected(request, changes)
+        return self._view(request, await self._images.update(request.context, request.params["image_id"], changes))
+
+    async def _check_protected(self, request: Request, changes: Sequence[Change]) -> None:
+        """Whether a property is made or changed decides which protection is asked."""
+        names = {change.name for change in changes if change.is_property}
+        if not names or not self._protection.is_on:
+            return
+        present = (await self._images.get(request.context, request.params["image_id"])).properties
+        for change in changes:
+            if change.is_property:
+                made: Act = "update" if change.name in present else "create"
+                self._protection.check(request, "delete" if change.act == "remove" else made, [change.name])
+
+    def _view(self, request: Request, image: Image) -> dict[str, Any]:
+        shown = view.show(image)
+        for name in self._protection.hidden(request, image.properties):
+            shown.pop(name, None)
+        return shown
 
     async def delete(self, request: Request) -> None:
         await self._images.delete(request.context, request.params["image_id"])
-
-    async def upload(self, request: Request) -> None:
-        """API reference "Upload binary image data". 409: it has bytes or is getting some; 410: deleted meanwhile;
-        413: too large, quota or storage full; 415: the bytes are not what the record claims."""
-        media = request.header("content-type") or ""
-        if media.split(";")[0].strip().lower() != BYTES:
-            raise UnsupportedMedia(f"Unsupported Content-Type; this takes {BYTES}")
-        try:
-            await self._uploads.upload(
-                request.context, request.params["image_id"], request.stream(), request.content_length
-            )
-        except Unfit as failure:
-            raise UnsupportedMedia(failure.message, detail=failure.detail) from failure
-        except Lost as failure:
-            raise Gone(failure.message) from failure
-        except NoCapacity as failure:
-            raise TooLarge(failure.message, detail=failure.detail) from failure
-
-    async def download(self, request: Request) -> Response:
-        """API reference "Download binary image data": 204 while there is none."""
-        image, reader = await self._images.open(request.context, request.params["image_id"])
-        if reader is None:
-            return Response(204)
-        headers = [("content-type", BYTES), ("content-length", str(reader.size)), ("content-md5", image.md5 or "")]
-        return Response(200, _chunks(reader), headers)
 
     async def add_tag(self, request: Request) -> None:
         tag = request.params["tag"]
@@ -158,31 +150,45 @@ class ImageEdge:
         await self._images.set_active(request.context, request.params["image_id"], active=True)
 
     async def show_schema(self, request: Request) -> dict[str, Any]:
-        return schema.image_document()
-
-    async def show_list_schema(self, request: Request) -> dict[str, Any]:
-        return schema.images_document()
-
-    async def show_import(self, request: Request) -> dict[str, Any]:
-        """No method of import: bytes come by PUT."""
-        methods = {"description": "Import methods available.", "type": "array", "value": []}
-        return {"import-methods": methods}
+        document = schema.document(request.params["name"])
+        if document is None:
+            raise NotFound("The resource could not be found.")
+        return document
 
     async def show_stores(self, request: Request) -> dict[str, Any]:
         """There is one store, which the API expresses by having none to choose from."""
-        raise NotFound("This site has no choice of stores.")
+        raise NotFound("Multi backend is not supported at this site.")
+
+    async def show_usage(self, request: Request) -> dict[str, Any]:
+        """Quota of the caller's project, under Glance's names; bytes in MiB."""
+        return view.usage(await self._images.usage(request.context))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageServices:
+    """What the Image API calls."""
+
+    images: ImageService
+    uploads: ImageUpload
+    members: ImageMembers
+    imports: ImageImports
+    metadefs: MetadefService
+    protection: Protection = field(default_factory=Protection)
 
 
 def build_image_service(
-    images: ImageService,
-    uploads: ImageUpload,
-    metadefs: MetadefService,
+    services: ImageServices,
     gate: Gate,
     prefix: str = "/image",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The Image API, to be served at `prefix`."""
-    routes = [*ImageEdge(images, uploads).routes(), *MetadefEdge(metadefs).routes()]
+    edges = (
+        ImageEdge(services.images, services.protection), TransferEdge(services.images, services.uploads),
+        MemberEdge(services.members), TaskEdge(services.imports),
+        MetadefEdge(services.metadefs),
+    )  # fmt: skip
+    routes = [route for edge in edges for route in edge.routes()]
     return build_service("image", prefix, routes, gate, fault, observe=observe)
 
 
@@ -197,11 +203,3 @@ def _refuse_opening(request: Request, visibility: object) -> None:
     rule = _OPEN.get(str(visibility))
     if rule is not None and not request.permits(rule):
         raise Forbidden(f"You are not authorized to complete {rule} action.")
-
-
-async def _chunks(reader: Reader) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in reader:
-            yield chunk
-    finally:
-        await reader.close()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kilonova.cloud.image.model import CONTAINER_FORMATS, DISK_FORMATS, VISIBILITIES
+from kilonova.cloud.image.model import CONTAINER_FORMATS, DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES
 
+STATUSES: Final = (
+    "queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated",
+)  # fmt: skip
 _TEXT: Final = {"type": ["null", "string"], "maxLength": 255}
 _COUNT: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _PROPERTY: Final = {"type": "string", "maxLength": 65535}
@@ -39,6 +42,8 @@ READ_ONLY: Final[dict[str, Any]] = {
     "direct_url": {"type": "string"},
 }
 RESERVED: Final = frozenset({"deleted", "deleted_at", "is_public", "locations", "base_uri", "members", "stores"})
+OURS: Final = "os_glance_"
+"""How the names of properties begin that only the service itself may write."""
 
 CREATE: Final[dict[str, Any]] = {
     "type": "object",
@@ -86,34 +91,78 @@ OLD_PATCH: Final[dict[str, Any]] = {
 """The v2.0 media type: the operation is the name of the member that holds the path."""
 
 
-def image_document() -> dict[str, Any]:
-    """`/v2/schemas/image`."""
-    shown = {name: {**schema, "readOnly": True} for name, schema in READ_ONLY.items()}
-    return {
-        "name": "image",
-        "properties": {**WRITABLE, **shown},
-        "additionalProperties": {"type": "string"},
-        "links": [
-            {"rel": "self", "href": "{self}"},
-            {"rel": "enclosure", "href": "{file}"},
-            {"rel": "describedby", "href": "{schema}"},
-        ],
-    }
+_ID: Final = {"type": "string", "pattern": "^([0-9a-fA-F]){8}(-([0-9a-fA-F]){4}){3}-([0-9a-fA-F]){12}$"}
+_SHOWN: Final[dict[str, Any]] = {
+    **{name: {**schema, "readOnly": True} for name, schema in READ_ONLY.items()},
+    "status": {"type": "string", "readOnly": True, "enum": list(STATUSES)},
+    "stores": {"type": "string", "readOnly": True},
+    "locations": {"type": "array", "items": {"type": "object", "required": ["url", "metadata"]}},
+}
+_STAMPS: Final[dict[str, Any]] = {
+    "created_at": {"type": "string"},
+    "updated_at": {"type": "string"},
+    "schema": {"type": "string", "readOnly": True},
+}
+_MEMBER: Final[dict[str, Any]] = {
+    "member_id": {"type": "string"},
+    "image_id": _ID,
+    "status": {"type": "string", "enum": list(MEMBER_STATUSES)},
+    **_STAMPS,
+}
+_TASK_STUB: Final[dict[str, Any]] = {
+    "id": _ID,
+    "type": {"type": "string", "enum": ["import", "api_image_import", "location_import"]},
+    "status": {"type": "string", "enum": ["pending", "processing", "success", "failure"]},
+    "owner": {"type": "string"},
+    "image_id": {"type": "string"},
+    "request_id": {"type": "string"},
+    "user_id": {"type": "string"},
+    "expires_at": {"type": ["null", "string"]},
+    "self": {"type": "string", "readOnly": True},
+    **_STAMPS,
+}
+_TASK: Final[dict[str, Any]] = {
+    **_TASK_STUB,
+    "input": {"type": ["null", "object"]},
+    "result": {"type": ["null", "object"]},
+    "message": {"type": "string"},
+}
+_IMAGE: Final[dict[str, Any]] = {
+    "name": "image",
+    "properties": {**WRITABLE, **_SHOWN, "id": _ID},
+    "additionalProperties": {"type": "string"},
+    "links": [
+        {"rel": "self", "href": "{self}"},
+        {"rel": "enclosure", "href": "{file}"},
+        {"rel": "describedby", "href": "{schema}"},
+    ],
+}
 
 
-def images_document() -> dict[str, Any]:
-    """`/v2/schemas/images`."""
+def document(name: str) -> dict[str, Any] | None:
+    """`/v2/schemas/{name}`; None when there is none."""
+    return _DOCUMENTS.get(name)
+
+
+def _collection(name: str, item: dict[str, Any], *, paged: bool) -> dict[str, Any]:
+    """A list of `item`, with the links by which it is walked."""
+    links = [{"rel": rel, "href": f"{{{rel}}}"} for rel in ("first", "next")] if paged else []
     return {
-        "name": "images",
+        "name": name,
         "properties": {
-            "images": {"type": "array", "items": image_document()},
-            "first": {"type": "string"},
-            "next": {"type": "string"},
+            name: {"type": "array", "items": item},
+            **{link["rel"]: {"type": "string"} for link in links},
             "schema": {"type": "string"},
         },
-        "links": [
-            {"rel": "first", "href": "{first}"},
-            {"rel": "next", "href": "{next}"},
-            {"rel": "describedby", "href": "{schema}"},
-        ],
+        "links": [*links, {"rel": "describedby", "href": "{schema}"}],
     }
+
+
+_DOCUMENTS: Final[dict[str, dict[str, Any]]] = {
+    "image": _IMAGE,
+    "images": _collection("images", _IMAGE, paged=True),
+    "member": {"name": "member", "properties": _MEMBER},
+    "members": _collection("members", {"name": "member", "properties": _MEMBER}, paged=False),
+    "task": {"name": "task", "properties": _TASK},
+    "tasks": _collection("tasks", {"name": "task", "properties": _TASK_STUB}, paged=True),
+}

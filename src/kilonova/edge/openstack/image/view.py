@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from kilonova.cloud.image.account import BYTES, COUNT, FILLING, STAGED
 from kilonova.cloud.image.model import HASH, Image
+from kilonova.cloud.quota.model import Use
 
-_MINOR = (9, 7, 6, 5, 4, 3, 2, 1, 0)
-"""2.8 is not among them: it means several stores."""
+_MINOR = (17, 15, 9, 7, 6, 5, 4, 3, 2, 1, 0)
+"""Those missing mean several stores (2.8, 2.10 to 2.13) or an image cache (2.14, 2.16), as with Glance."""
+_USAGE = {
+    "image_size_total": (BYTES, 1 << 20),
+    "image_stage_total": (STAGED, 1 << 20),
+    "image_count_total": (COUNT, 1),
+    "image_count_uploading": (FILLING, 1),
+}
 
 
 def show(image: Image) -> dict[str, Any]:
@@ -41,12 +49,22 @@ def show(image: Image) -> dict[str, Any]:
     }
 
 
-def page(images: Sequence[Image], first: str, following: str | None) -> dict[str, Any]:
+def page(images: Sequence[Mapping[str, Any]], first: str, following: str | None) -> dict[str, Any]:
     """A page of images with the links that clients walk by."""
-    document: dict[str, Any] = {"images": [show(image) for image in images], "first": first}
+    document: dict[str, Any] = {"images": images, "first": first}
     if following is not None:
         document["next"] = following
     return {**document, "schema": "/v2/schemas/images"}
+
+
+def usage(uses: Mapping[str, Use]) -> dict[str, Any]:
+    """What a project uses, and may use (-1: without limit)."""
+    return {
+        "usage": {
+            name: {"usage": uses[resource].used // unit, "limit": max(-1, uses[resource].limit // unit)}
+            for name, (resource, unit) in _USAGE.items()
+        }
+    }
 
 
 def versions(root: str) -> dict[str, Any]:
