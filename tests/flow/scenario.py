@@ -16,7 +16,7 @@ POWERS = {"active": ("running",), "stopped": ("stopped", "crashed")}
 
 @dataclass(frozen=True)
 class Scenario:
-    """`prepare` brings a server to where the flow starts, `start` starts it; both answer the server.
+    """`prepare` brings a server, or an image, to where the flow starts, `start` starts it; both answer its id.
 
     `end` and `failed` are the phases after success and after a clean undo; `boots` is how often the guest boots.
     """
@@ -68,6 +68,18 @@ async def _reset(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _staged(world: World) -> str:
+    return await world.images.create(staged=True)
+
+
+async def _queued(world: World) -> str:
+    return await world.images.create()
+
+
+async def _import(world: World, image_id: str) -> str:
+    return await world.images.begin(image_id)
+
+
 SCENARIOS = {
     "create": Scenario("server_create", _nothing, _create, "active", "error", 1),
     "delete": Scenario("server_delete", World.boot, _delete, GONE, "error", 0),
@@ -75,6 +87,8 @@ SCENARIOS = {
     "start": Scenario("server_start", _stopped, _start, "active", "stopped", 1),
     "reboot": Scenario("server_reboot", World.boot, _reboot, "active", "active", 1),
     "reset": Scenario("server_reboot", World.boot, _reset, "active", "active", 1),
+    "import staged": Scenario("image_import", _staged, _import, "image active", "image queued", 0),
+    "import from the web": Scenario("image_import", _queued, _import, "image active", "image queued", 0),
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from image_part import Images, Seen
 from sqlalchemy import update
 from tapped_host import Host
 
@@ -159,13 +160,15 @@ class World:
         self.rhythm = replace(RHYTHM, digest=0.05) if faults else RHYTHM
         self.workers: list[Worker] = []
         self.prepared = ""
-        self._url, self._silence, self._deaf = url, silence, deaf
+        self._url, self._silence, self._deaf, self._place = url, silence, deaf, place
 
     async def __aenter__(self) -> World:
         self.db = await open_database(self._url, self.clock)
         # A deaf cloud: workers learn nothing from those who accept requests and reports.
         told = _faulty(self.bus, Faults(lose=1) if self._deaf else None, self.seed)
         self.ops = Operations(told, new_uuid)
+        self.images = Images(self.db, self.ops, self.clock, self._place, ADMIN)
+        await self.images.blobs.start()
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
@@ -189,6 +192,7 @@ class World:
             await worker.kill(self)
         await asyncio.gather(*(h.kill() for h in self.hosts))
         await self.link.stop()
+        await self.images.blobs.close()
         await self.db.close()
 
     def calm(self) -> None:
@@ -203,7 +207,8 @@ class World:
     async def add_worker(self) -> Worker:
         """Another worker; on SQLite, where there is one process, it is also the one that accepts requests."""
         life = Life(self.db, self.bus)
-        given = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
+        given: dict[str, Any] = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
+        given |= {"blobs": self.images.blobs, "source": self.images.source}
         flows = [cls(**{name: given[name] for name in _needs(cls)}) for cls in flow_classes()]
         for flow in flows:
             flow.steps = tuple(replace(s, do=partial(self._do, flow.name, s)) for s in flow.steps)
@@ -242,26 +247,26 @@ class World:
         return server.id
 
     async def delete(self, server_id: str) -> None:
-        """Delete it, however gone it is already."""
+        """Delete a server, or an image, however gone it is already."""
         try:
             await self.service.delete(ADMIN, ALL, server_id)
         except NotFound:
-            return
+            await self.images.delete(server_id)
 
-    async def look(self, server_id: str) -> Server | None:
-        """The server; None when it is gone."""
+    async def look(self, server_id: str) -> Server | Seen | None:
+        """The server, or image; None when it is gone."""
         try:
             return await self.service.get(ALL, server_id)
         except NotFound:
-            return None
+            return await self.images.look(server_id)
 
-    async def rest(self, server_id: str) -> Server | None:
-        """The server once nothing works on it any more; None when it is gone."""
+    async def rest(self, server_id: str) -> Server | Seen | None:
+        """The server, or image, once nothing works on it any more; None when it is gone."""
 
         async def resting() -> bool:
             live = await self.db.read(operations.live)
             server = await self.look(server_id)
-            return not live and (server is None or is_settled(server.phase))
+            return not live and (not isinstance(server, Server) or is_settled(server.phase))
 
         await self.until(resting, "a resting server", server_id)
         return await self.look(server_id)
@@ -297,9 +302,11 @@ class World:
             raise AssertionError([str(f) for f in found]) from None
 
     async def empty(self) -> None:
-        """Nothing of any guest is left on any host."""
+        """Nothing of any guest is left on any host, and nothing of any image."""
 
         async def gone() -> bool:
+            if not await self.images.empty():
+                return False
             worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts))
             return not any(w.guests or w.disks or w.ports for w in worlds)
 
@@ -312,8 +319,15 @@ class World:
 
     async def boots(self, server_id: str) -> int:
         """How often the guest has booted, by its console."""
-        host_id = await self.service.host_of(ALL, server_id) if server_id else None
+        host_id = await self.host_of(server_id) if server_id else None
         return (await self.truth.console(host_id or "", server_id, 100_000)).count("READY") if host_id else 0
+
+    async def host_of(self, server_id: str) -> str | None:
+        """Where a server is; None for an image, and for a server that is nowhere."""
+        try:
+            return await self.service.host_of(ALL, server_id)
+        except NotFound:
+            return None
 
     async def until(self, holds: Callable[[], Awaitable[bool]], what: str, server_id: str = "") -> None:
         """Wait for something, for a bounded time."""
@@ -324,8 +338,8 @@ class World:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, 0.03)
         except TimeoutError:
-            story = await self.service.story(ALL, server_id) if server_id else []
             server = await self.look(server_id) if server_id else None
+            story = await self.service.story(ALL, server_id) if isinstance(server, Server) else []
             raise TimeoutError(f"waited in vain for {what}: {server} {story}") from None
 
 

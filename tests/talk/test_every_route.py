@@ -194,7 +194,7 @@ def _name(service: Service, route: Route) -> str:
     return f"{service.name} {route.method} {route.path}" + (f" {route.action}" if route.action else "")
 
 
-DESCRIBING = {f"image GET /v2/{what}" for what in ("schemas/image", "schemas/images", "info/import", "info/stores")}
+DESCRIBING = {f"image GET /v2/{what}" for what in ("schemas/{name}", "info/import", "info/stores", "info/usage")}
 DESCRIBING |= {f"image GET /v2/schemas/metadefs/{what}" for what in documents()}
 DESCRIBING |= {"network GET /v2.0/extensions", "network GET /v2.0/extensions/{alias}"}
 """What a service says of itself, to whoever has a token."""

@@ -22,7 +22,7 @@ from kilonova.edge.openstack.image.metadef import MetadefEdge
 from kilonova.edge.openstack.image.protection import Act, Protection
 from kilonova.edge.openstack.image.task import TaskEdge
 from kilonova.edge.openstack.image.transfer import TransferEdge
-from kilonova.kit.http import AUTHENTICATED, PUBLIC, Request, Response, Route, Service
+from kilonova.kit.http import AUTHENTICATED, PUBLIC, MethodNotAllowed, Request, Response, Route, Service
 from kilonova.kit.http.route import unbuilt
 from kilonova.kit.http.schema import Checker
 
@@ -47,6 +47,7 @@ class ImageEdge:
             Route("GET", "/versions", self.list_versions, PUBLIC),
             Route("POST", "/v2/images", self.create, "add_image", schema=schema.CREATE, success=201),
             Route("GET", "/v2/images", self.list, "get_images"),
+            Route("DELETE", "/v2/images", self.refuse_nameless, "delete_image"),
             Route("GET", one, self.show, "get_image"),
             Route("PATCH", one, self.update, "modify_image", media=(PATCH, OLD_PATCH)),
             Route("DELETE", one, self.delete, "delete_image", success=204),
@@ -89,7 +90,9 @@ class ImageEdge:
         return Response.json(self._view(request, image), 201, headers)
 
     async def list(self, request: Request) -> dict[str, Any]:
-        """API reference "List images"."""
+        """API reference "List images". `/v2/images/` is an image without an id, as with Glance."""
+        if request.path.endswith("/"):
+            raise NotFound("No image found with ID ")
         window = ask.read_window(request.query)
         wanted = ask.read_filter(request.query)
         self._protection.check(request, "read", wanted.properties)
@@ -100,6 +103,12 @@ class ImageEdge:
         if images and len(images) == window.limit:
             following = f"/v2/images?{urlencode([*pairs, ('marker', images[-1].id)])}"
         return view.page([self._view(request, image) for image in images], first, following)
+
+    async def refuse_nameless(self, request: Request) -> None:
+        """404 for an empty id, 405 for the list."""
+        if request.path.endswith("/"):
+            raise NotFound("No image found with ID ")
+        raise MethodNotAllowed("The method is not allowed for this resource.", allow=["GET", "HEAD", "POST"])
 
     async def show(self, request: Request) -> dict[str, Any]:
         return self._view(request, await self._images.get(request.context, request.params["image_id"]))

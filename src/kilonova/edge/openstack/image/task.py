@@ -13,6 +13,7 @@ from kilonova.core.errors import Forbidden, Invalid
 from kilonova.edge.openstack.image.ask import read_limit
 from kilonova.edge.openstack.image.view import moment
 from kilonova.kit.http import AUTHENTICATED, Request, Response, Route
+from kilonova.kit.http.route import unbuilt
 
 _IMPORT: Final[dict[str, Any]] = {
     "type": "object",
@@ -32,7 +33,7 @@ _STATUSES: Final = ("pending", "processing", "success", "failure")
 
 
 class TaskEdge:
-    """Handlers of imports and of `/v2/tasks`. Tasks are made by imports only."""
+    """Handlers of imports and of `/v2/tasks`. Tasks are made by imports; to make them in the old way is not built."""
 
     def __init__(self, imports: ImageImports) -> None:
         self._imports = imports
@@ -43,6 +44,7 @@ class TaskEdge:
                 "POST", "/v2/images/{image_id}/import", self.begin, "modify_image", schema=_IMPORT, success=202
             ),
             Route("GET", "/v2/images/{image_id}/tasks", self.list_of_image, "get_image"),
+            *unbuilt("/v2/tasks"),
             Route("GET", "/v2/tasks", self.list, "get_tasks"),
             Route("GET", "/v2/tasks/{task_id}", self.show, "get_task"),
             Route("GET", "/v2/info/import", self.show_methods, AUTHENTICATED),
@@ -55,7 +57,7 @@ class TaskEdge:
             raise Invalid(f"Unknown import method name '{method[:64]}'.")
         if (uri is None) == (method == WEB):
             raise Invalid("'uri' must be specified when the import method is 'web-download', and only then.")
-        if request.json.get("stores") or request.json.get("all_stores"):
+        if request.json.get("stores"):
             raise Invalid("This site has no choice of stores.")
         if not request.json.get("all_stores_must_succeed", True):
             raise Invalid("all_stores_must_succeed can only be set where there are several stores.")
