@@ -55,6 +55,32 @@ async def test_the_tap_sees_every_byte_in_order(blobs: Blobs) -> None:
     assert seen == DATA
 
 
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 10), (5, 3_000_000), (len(DATA) - 3, None), (7, 10**12), (10**12, 5)]
+)
+async def test_a_part_is_read(blobs: Blobs, start: int, length: int | None) -> None:
+    await blobs.put("key-1", pieces(DATA))
+    reader = await blobs.open("key-1", start, length)
+    wanted = DATA[start:] if length is None else DATA[start : start + length]
+    assert reader.size == len(wanted)
+    assert b"".join([chunk async for chunk in reader]) == wanted
+    await reader.close()
+
+
+async def test_a_blob_is_examined_as_it_was_put(blobs: Blobs) -> None:
+    stored, seen = await blobs.put("key-1", pieces(DATA)), bytearray()
+    assert await blobs.examine("key-1", seen.extend) == stored
+    assert seen == DATA
+
+    def refuse(chunk: bytes) -> None:
+        raise Invalid("no")
+
+    with pytest.raises(Invalid):
+        await blobs.examine("key-1", refuse)
+    with pytest.raises(NotFound):
+        await blobs.examine("key-2")
+
+
 async def test_a_second_put_replaces(blobs: Blobs) -> None:
     await blobs.put("key-1", pieces(b"old"))
     reader = await blobs.open("key-1")
