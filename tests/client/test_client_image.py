@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from client_cloud import Cloud
@@ -114,3 +117,80 @@ def test_networks_that_every_cloud_starts_with(cloud: Cloud) -> None:
     assert "No Network found for nowhere" in cloud.refuse("network show nowhere")
     assert "Policy doesn't allow delete_network" in cloud.refuse("network delete private", "demo")
     assert "private" in cloud.column("network list", "Name", "demo")
+
+
+def test_an_image_is_shared_with_a_project_that_accepts_it(cloud: Cloud, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(CONTENT)
+    demo = cloud.show("token issue", "demo")["project_id"]
+    image_id = cloud.show(f"image create --file {disk} --disk-format raw --container-format bare offered")["id"]
+    cloud.tell(f"image add project {image_id} {demo}")
+    assert [(m["Member ID"], m["Status"]) for m in cloud.show(f"image member list {image_id}")] == [(demo, "pending")]
+    assert image_id not in cloud.column("image list", "ID", "demo")
+    assert image_id in cloud.column("image list --member-status pending --shared", "ID", "demo")
+    cloud.tell(f"image set --accept {image_id}", "demo")
+    assert image_id in cloud.column("image list", "ID", "demo")
+    assert cloud.show(f"image member get {image_id} {demo}")["status"] == "accepted"
+    cloud.tell(f"image remove project {image_id} {demo}")
+    assert "No Image found" in cloud.refuse(f"image show {image_id}", "demo")
+    cloud.tell(f"image delete {image_id}")
+
+
+def test_an_image_is_staged_imported_and_deactivated(cloud: Cloud, tmp_path: Path) -> None:
+    disk, back = tmp_path / "disk.raw", tmp_path / "back.raw"
+    disk.write_bytes(CONTENT)
+    sdk = connect(cloud)
+    formats = {"disk_format": "raw", "container_format": "bare"}
+    image = sdk.image.create_image("imported", allow_duplicates=True, **formats)
+    assert cloud.show("image import info")["import-methods"] == ["glance-direct", "web-download"]
+    sdk.image.stage_image(image, data=CONTENT)
+    assert cloud.show("image show imported")["status"] == "uploading"
+    cloud.tell("image import --method glance-direct imported")
+    until(lambda: cloud.show("image show imported")["status"] == "active")
+    [task] = sdk.image.image_tasks(image)
+    assert (task.status, task.type) == ("success", "api_image_import")
+    assert task.id in cloud.column("image task list", "ID")
+    assert cloud.show(f"image task show {task.id}")["input"]["image_id"] == image.id
+    cloud.tell("image set --deactivate imported")
+    assert cloud.show("image show imported")["status"] == "deactivated"
+    cloud.tell("image set --activate imported")
+    cloud.tell("image set --community imported")
+    cloud.tell(f"image save --file {back} {image.id}", "demo")
+    assert back.read_bytes() == CONTENT
+    cloud.tell("image set --private --protected imported")
+    assert "protected" in cloud.refuse("image delete imported")
+    cloud.tell("image set --unprotected --hidden imported")
+    assert "imported" in cloud.column("image list --hidden", "Name")
+    cloud.tell(f"image delete {image.id}")
+
+
+def test_what_may_not_be_fetched_is_refused(cloud: Cloud) -> None:
+    sdk = connect(cloud)
+    image = sdk.image.create_image("fetched", allow_duplicates=True, disk_format="raw", container_format="bare")
+    fetch = "image import --method web-download --uri"
+    # The client does not look at the answer to an import; the image tells.
+    cloud.tell(f"{fetch} http://169.254.169.254:8775/latest fetched")
+    assert list(sdk.image.image_tasks(image)) == []
+    cloud.tell(f"{fetch} http://169.254.169.254/latest fetched")
+    until(lambda: [t.status for t in sdk.image.image_tasks(image)] == ["failure"])
+    [task] = sdk.image.image_tasks(image)
+    assert "does not pass filtering" in task.message
+    assert cloud.show("image show fetched")["status"] == "queued"
+    cloud.tell("image delete fetched")
+
+
+def connect(cloud: Cloud) -> Any:
+    """openstacksdk as the administrator: it makes images without bytes, as the command line does on a terminal only."""
+    import openstack
+
+    return openstack.connection.Connection(
+        config=openstack.config.OpenStackConfig(config_files=[str(cloud.state / "clouds.yaml")]).get_one("kilonova")
+    )
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something, for a bounded time."""
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)

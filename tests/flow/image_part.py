@@ -84,5 +84,5 @@ class Images:
         """Whether nothing of any image is left once it was swept: no bytes, no charge, no task that has not ended."""
         await ImageSweep(self._db, self.blobs).sweep()
         uses = await self._db.read(lambda tx: account.uses(tx, self._admin.project_id or ""))
-        running = await self._imports.list(self._admin, "processing", ("created_at", True), 1, None)
+        running = await self._imports.list(self._admin, "processing", None, ("created_at", True), 1, None)
         return not (await self.blobs.list() or running or any(use.used for use in uses.values()))

@@ -90,7 +90,7 @@ async def test_an_import_needs_formats(site: Site) -> None:
 async def test_bytes_from_elsewhere(site: Site) -> None:
     site.source.books[URI], site.source.stumbles = RAW, 2
     image_id = await site.create()
-    assert await begin(site, image_id, WEB) == 202
+    assert await begin(site, image_id, {**WEB, "all_stores": True, "all_stores_must_succeed": False}) == 202
     assert (await ended(site, image_id))["status"] == "success"
     assert (await site.ann.get(f"/v2/images/{image_id}/file")).content == RAW
     assert len(site.files()) == 1
@@ -181,6 +181,23 @@ async def test_who_may_import_and_see_tasks(site: Site) -> None:
     assert (await site.admin.get(f"/v2/tasks/{private}")).status_code == 404
 
 
+async def test_an_administrator_imports_in_the_old_way(site: Site) -> None:
+    site.source.books[URI] = RAW
+    properties = {"name": "old", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+    asked = {"import_from": URI, "import_from_format": "raw", "image_properties": properties}
+    body = {"type": "import", "input": asked}
+    assert (await site.ann.post("/v2/tasks", json=body)).status_code == 403
+    made = await site.admin.post("/v2/tasks", json=body)
+    assert (made.status_code, made.json()["input"], made.json()["type"]) == (201, asked, "import")
+    [image] = (await site.admin.get("/v2/images?name=old")).json()["images"]
+    task = await ended(site, image["id"])
+    assert (task["status"], task["result"]) == ("success", {"image_id": image["id"]})
+    assert [t["id"] for t in (await site.admin.get("/v2/tasks?type=import")).json()["tasks"]] == [task["id"]]
+    for wrong in ({"type": "export"}, {"input": {}}, {"input": {**asked, "import_from": "http://10.0.0.1:81/"}}):
+        assert (await site.admin.post("/v2/tasks", json={**body, **wrong})).status_code == 400, wrong
+    assert len((await site.admin.get("/v2/images")).json()["images"]) == 1
+
+
 async def test_tasks_page(site: Site) -> None:
     site.source.books[URI] = RAW
     for _ in range(3):
@@ -203,7 +220,7 @@ async def test_tasks_page(site: Site) -> None:
         {}, [], {"method": {}}, {"method": {"name": "copy-image"}}, {"method": {"name": "web-download"}},
         {"method": {"name": "glance-direct", "uri": URI}}, {"method": {"name": "web-download", "uri": "file:///etc"}},
         {"method": {"name": "web-download", "uri": "http://u:p@x/"}}, {**WEB, "stores": ["x"]},
-        {"method": {"name": "web-download", "uri": "http://x:22/"}}, {**WEB, "all_stores_must_succeed": False},
+        {"method": {"name": "web-download", "uri": "http://x:22/"}},
     ],
 )  # fmt: skip
 async def test_what_is_no_import(site: Site, body: Any) -> None:

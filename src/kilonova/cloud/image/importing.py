@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kilonova.cloud.image import account, store, task_store
-from kilonova.cloud.image.model import QUEUED, UPLOADING, Image, Task
+from kilonova.cloud.image.model import OLD, QUEUED, UPLOADING, Image, Task
 from kilonova.cloud.image.remote import Allowed
 from kilonova.cloud.image.service import check_id, owned, scope_of
 from kilonova.core.context import Context
@@ -31,13 +31,18 @@ class ImageImports:
         self._allowed = allowed
         self._new_id = new_id
 
+    def check(self, uri: str) -> None:
+        """Raises Invalid for what may not be fetched."""
+        self._allowed.check(uri)
+
     async def start(
         self, context: Context, image_id: str, method: str, uri: str | None, asked: dict[str, object]
     ) -> Task:
         """Begin an import; `asked` is the request as it came, for the record. Raises NotFound, Forbidden, Conflict (not
         queued, not staged, formats not set), QuotaExceeded, Invalid (`uri` is not allowed)."""
         if method == WEB:
-            self._allowed.check(uri or "")
+            self.check(uri or "")
+        kind = OLD if "import_from" in asked else "api_image_import"
         task_id, blob = self._new_id(), f"{image_id}.{new_hex()}"
 
         def work(tx: Tx) -> Task:
@@ -49,7 +54,8 @@ class ImageImports:
             account.begin(tx, image.owner, holds)
             if not store.move(tx, image_id, "import", image.blob, blob=holds):
                 raise Conflict(f"Image {image_id} is being changed by others.")
-            new = Task(task_id, image_id, context.project_id or "", context.user_id, context.request_id, asked)
+            owner = context.project_id or ""
+            new = Task(task_id, image_id, owner, context.user_id, context.request_id, kind, asked)
             self._operations.start(
                 tx, FLOW, Lock("image", image_id), {"task": task_id, "blob": holds, "method": method, "uri": uri or ""},
                 action="import", project_id=image.owner, user_id=context.user_id, request_id=context.request_id,
@@ -69,10 +75,18 @@ class ImageImports:
         return await self._db.read(work)
 
     async def list(
-        self, context: Context, status: str | None, sort: tuple[str, bool], limit: int, marker: str | None
+        self,
+        context: Context,
+        status: str | None,
+        kind: str | None,
+        sort: tuple[str, bool],
+        limit: int,
+        marker: str | None,
     ) -> Sequence[Task]:
-        """One page of tasks. Raises Invalid for an unknown marker."""
-        return await self._db.read(lambda tx: task_store.page(tx, scope_of(context), status, sort, limit, marker))
+        """One page of tasks, of a status and type where given. Raises Invalid for an unknown marker."""
+        given = (("status", status), ("type", kind))
+        equal = {name: value for name, value in given if value is not None}
+        return await self._db.read(lambda tx: task_store.page(tx, scope_of(context), equal, sort, limit, marker))
 
     async def get(self, context: Context, task_id: str) -> Task:
         """One task. Raises NotFound."""

@@ -184,16 +184,21 @@ class Leftovers:
     blobs: tuple[str, ...] = ()
 
 
+OLD: Final = "import"
+"""The type of a task that makes its image itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An import: `input` as the caller wrote it, `message` why it failed. Status: pending, processing, success,
-    failure. Times in µs."""
+    """An import: `input` as the caller wrote it, `message` why it failed. Type: api_image_import, or `OLD`. Status:
+    pending, processing, success, failure. Times in µs."""
 
     id: str
     image_id: str
     owner: str
     user_id: str
     request_id: str
+    type: str
     input: Mapping[str, object]
     status: str = "pending"
     message: str = ""

@@ -81,6 +81,7 @@ image_task = Table(
     Column("owner", String(64), nullable=False),
     Column("user_id", String(64), nullable=False),
     Column("request_id", String(64), nullable=False),
+    Column("type", String(20), nullable=False),
     Column("status", String(16), nullable=False),
     json_column("input"),
     Column("message", String(1024), nullable=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, Final
 
@@ -42,11 +43,12 @@ def of_image(tx: Tx, image_id: str) -> list[Task]:
 
 
 def page(
-    tx: Tx, scope: Scope, status: str | None, sort: tuple[str, bool], limit: int, marker: str | None
+    tx: Tx, scope: Scope, equal: Mapping[str, str], sort: tuple[str, bool], limit: int, marker: str | None
 ) -> list[Task]:
-    """One page, in the order of `sort` (column, descending), then by id. Raises Invalid for an unknown marker."""
+    """One page of tasks whose columns are `equal`, in the order of `sort` (column, descending), then by id. Raises
+    Invalid for an unknown marker."""
     column, descending = image_task.c[sort[0]], sort[1]
-    wanted = [*_of(scope), *([image_task.c.status == status] if status else [])]
+    wanted = [*_of(scope), *(image_task.c[name] == value for name, value in equal.items())]
     if marker is not None:
         last = tx.execute(select(image_task).where(image_task.c.id == marker, *_of(scope))).one_or_none()
         if last is None:

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("user_id", sa.String(64), nullable=False),
         sa.Column("request_id", sa.String(64), nullable=False),
+        sa.Column("type", sa.String(20), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("input", sa.Text(), nullable=False),
         sa.Column("message", sa.String(1024), nullable=False),

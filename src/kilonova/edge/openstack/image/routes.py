@@ -194,7 +194,7 @@ def build_image_service(
     """The Image API, to be served at `prefix`."""
     edges = (
         ImageEdge(services.images, services.protection), TransferEdge(services.images, services.uploads),
-        MemberEdge(services.members), TaskEdge(services.imports),
+        MemberEdge(services.members), TaskEdge(services.images, services.imports),
         MetadefEdge(services.metadefs),
     )  # fmt: skip
     routes = [route for edge in edges for route in edge.routes()]

@@ -7,13 +7,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from kilonova.cloud.image.importing import METHODS, WEB, ImageImports
-from kilonova.cloud.image.model import Task
+from kilonova.cloud.image.model import OLD, NewImage, Task
+from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.task_store import SORT_COLUMNS
-from kilonova.core.errors import Forbidden, Invalid
+from kilonova.core.errors import Failure, Forbidden, Invalid
 from kilonova.edge.openstack.image.ask import read_limit
+from kilonova.edge.openstack.image.schema import WRITABLE
 from kilonova.edge.openstack.image.view import moment
 from kilonova.kit.http import AUTHENTICATED, Request, Response, Route
-from kilonova.kit.http.route import unbuilt
 
 _IMPORT: Final[dict[str, Any]] = {
     "type": "object",
@@ -29,13 +30,38 @@ _IMPORT: Final[dict[str, Any]] = {
     },
     "required": ["method"],
 }
+_TASK: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "type": {"enum": [OLD]},
+        "input": {
+            "type": "object",
+            "properties": {
+                "import_from": {"type": "string", "maxLength": 2048},
+                "import_from_format": {"type": "string"},
+                "image_properties": {
+                    "type": "object",
+                    "properties": {
+                        name: WRITABLE[name] for name in ("name", "disk_format", "container_format", "visibility")
+                    },
+                    "additionalProperties": False,
+                    "required": ["disk_format", "container_format"],
+                },
+            },
+            "additionalProperties": False,
+            "required": ["import_from", "image_properties"],
+        },
+    },
+    "required": ["type", "input"],
+}
 _STATUSES: Final = ("pending", "processing", "success", "failure")
 
 
 class TaskEdge:
-    """Handlers of imports and of `/v2/tasks`. Tasks are made by imports; to make them in the old way is not built."""
+    """Handlers of imports and of `/v2/tasks`."""
 
-    def __init__(self, imports: ImageImports) -> None:
+    def __init__(self, images: ImageService, imports: ImageImports) -> None:
+        self._images = images
         self._imports = imports
 
     def routes(self) -> list[Route]:
@@ -44,14 +70,14 @@ class TaskEdge:
                 "POST", "/v2/images/{image_id}/import", self.begin, "modify_image", schema=_IMPORT, success=202
             ),
             Route("GET", "/v2/images/{image_id}/tasks", self.list_of_image, "get_image"),
-            *unbuilt("/v2/tasks"),
+            Route("POST", "/v2/tasks", self.create, "add_task", schema=_TASK, success=201),
             Route("GET", "/v2/tasks", self.list, "get_tasks"),
             Route("GET", "/v2/tasks/{task_id}", self.show, "get_task"),
             Route("GET", "/v2/info/import", self.show_methods, AUTHENTICATED),
         ]  # fmt: skip
 
     async def begin(self, request: Request) -> Response:
-        """202; what becomes of it is told by the image's tasks."""
+        """202; what becomes of it is told by the image's tasks. All stores, or any, are the one there is."""
         method, uri = request.json["method"]["name"], request.json["method"].get("uri")
         if method not in METHODS:
             raise Invalid(f"Unknown import method name '{method[:64]}'.")
@@ -59,11 +85,25 @@ class TaskEdge:
             raise Invalid("'uri' must be specified when the import method is 'web-download', and only then.")
         if request.json.get("stores"):
             raise Invalid("This site has no choice of stores.")
-        if not request.json.get("all_stores_must_succeed", True):
-            raise Invalid("all_stores_must_succeed can only be set where there are several stores.")
         image_id = request.params["image_id"]
         await self._imports.start(request.context, image_id, method, uri, request.json)
         return Response(202)
+
+    async def create(self, request: Request) -> Response:
+        """The old way, for administrators: make an image and import it, in one request."""
+        _check_access(request)
+        asked = request.json["input"]
+        formats = {name: asked["image_properties"].get(name) for name in ("name", "disk_format", "container_format")}
+        visibility = asked["image_properties"].get("visibility", "shared")
+        self._imports.check(asked["import_from"])
+        image = await self._images.create(request.context, NewImage(visibility=visibility, **formats))
+        try:
+            task = await self._imports.start(request.context, image.id, WEB, asked["import_from"], asked)
+        except Failure:
+            await self._images.delete(request.context, image.id)
+            raise
+        headers = [("location", f"{request.service_url}/v2/tasks/{task.id}")]
+        return Response.json(_view(task), 201, headers)
 
     async def list_of_image(self, request: Request) -> dict[str, Any]:
         """API version 2.12."""
@@ -79,9 +119,8 @@ class TaskEdge:
         if kind is not None and kind not in ("import", "api_image_import", "location_import"):
             raise Invalid(f"Invalid type value: {kind[:64]}")
         limit = read_limit(request.query)
-        none = kind not in (None, "api_image_import")
         marker = request.query_one("marker")
-        tasks = [] if none else await self._imports.list(request.context, status, _sort(request), limit, marker)
+        tasks = await self._imports.list(request.context, status, kind, _sort(request), limit, marker)
         pairs = [(name, value) for name, values in request.query.items() for value in values if name != "marker"]
         page: dict[str, Any] = {"tasks": [_stub(task) for task in tasks], "schema": "/v2/schemas/tasks"}
         page["first"] = "/v2/tasks" + (f"?{urlencode(pairs)}" if pairs else "")
@@ -116,7 +155,7 @@ def _sort(request: Request) -> tuple[str, bool]:
 def _stub(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
-        "type": "api_image_import",
+        "type": task.type,
         "status": task.status,
         "owner": task.owner,
         "image_id": task.image_id,
@@ -130,6 +169,8 @@ def _stub(task: Task) -> dict[str, Any]:
 
 
 def _view(task: Task) -> Mapping[str, Any]:
-    asked = {"image_id": task.image_id, "import_req": task.input, "backend": [None]}
+    asked: Mapping[str, Any] = task.input
+    if task.type != OLD:
+        asked = {"image_id": task.image_id, "import_req": task.input, "backend": [None]}
     result = {"image_id": task.image_id} if task.status == "success" else None
     return {**_stub(task), "input": asked, "result": result, "message": task.message}
