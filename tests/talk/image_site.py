@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -45,11 +46,12 @@ def qcow2(virtual: int = MIB, backing: int = 0) -> bytes:
 
 
 class Shelf:
-    """A source of bytes by URI; what is not on it is refused."""
+    """A source of bytes by URI; what is not on it is refused. With a `gate` it pauses after the first of them."""
 
     def __init__(self) -> None:
         self.books: dict[str, bytes] = {}
         self.stumbles = 0
+        self.gate: asyncio.Event | None = None
 
     async def read(self, uri: str) -> AsyncIterator[bytes]:
         if self.stumbles:
@@ -60,6 +62,8 @@ class Shelf:
         data = self.books[uri]
         for at in range(0, len(data), MIB):
             yield data[at : at + MIB]
+            if self.gate is not None:
+                await self.gate.wait()
 
 
 class Tokens:

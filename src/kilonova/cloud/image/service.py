@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kilonova.cloud.image import account, query, store, task_store
 from kilonova.cloud.image.change import apply
@@ -97,12 +97,7 @@ class ImageService:
                 account.hand_over(tx, new.owner, old.id, None if old.sha512 is None else old.size)
             return store.change(tx, old, new)
 
-        for _ in range(_ATTEMPTS):
-            try:
-                return await self._db.write(work)
-            except Lost:
-                continue
-        raise Conflict(f"Image {image_id} is being changed by others.")
+        return await self._insist(image_id, work)
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
         """Give it a tag; twice is once."""
@@ -119,14 +114,14 @@ class ImageService:
             old = owned(tx, context, image_id, "delete")
             if old.protected:
                 raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+            account.forget(tx, old.id, old.blob)
+            store.bury(tx, old)
             if old.status == IMPORTING:
                 self._operations.supersede(tx, Lock("image", image_id))
                 task_store.end_of_image(tx, image_id)
-            account.forget(tx, old.id, old.blob)
-            store.bury(tx, old)
             return old
 
-        old = await self._db.write(work)
+        old = await self._insist(image_id, work)
         if old.blob is not None and not old.is_being_filled:
             try:
                 await self._blobs.delete(old.blob)
@@ -197,6 +192,15 @@ class ImageService:
     async def usage(self, context: Context) -> Mapping[str, Use]:
         """What the caller's project uses of its quota of images (see `account`)."""
         return await self._db.read(lambda tx: account.uses(tx, context.project_id or ""))
+
+    async def _insist(self, image_id: str, work: Callable[[Tx], Image]) -> Image:
+        """`work`, again while somebody else changes the image between its look and its change. Raises Conflict."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._db.write(work)
+            except Lost:
+                continue
+        raise Conflict(f"Image {image_id} is being changed by others.")
 
     async def find_same(self, owner: str, name: str, sha512: str) -> Image | None:
         """An owner's active image with this name and content."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, up
 from kilonova.cloud.image import account
 from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, LIFE, SAVING, UPLOADING, Image
 from kilonova.cloud.image.table import image, image_history, image_label, image_member
-from kilonova.core.context import Scope
+from kilonova.core.context import ALL, Scope
 from kilonova.core.errors import Conflict, Lost, NotFound
 from kilonova.kit.blob import Stored
 from kilonova.kit.db import Tx, insert_new
@@ -108,10 +108,13 @@ def stalled(tx: Tx, before: int) -> list[tuple[str, str]]:
 
 
 def bury(tx: Tx, old: Image) -> None:
-    """Move the record to history. Raises NotFound when it is gone already."""
+    """Move the record to history. Raises NotFound when it is gone already, Lost when its state or its bytes are others
+    than those of `old`."""
     LIFE.next("delete", old.status)
-    if not tx.execute(delete(image).where(image.c.id == old.id, image.c.status == old.status)).rowcount:
-        raise NotFound(f"No image found with ID {old.id}")
+    held = image.c.blob.is_(None) if old.blob is None else image.c.blob == old.blob
+    if not tx.execute(delete(image).where(image.c.id == old.id, image.c.status == old.status, held)).rowcount:
+        get(tx, ALL, old.id)
+        raise Lost(f"Image {old.id} was changed by someone else")
     document = {**asdict(old), "properties": dict(old.properties), "tags": list(old.tags)}
     tx.execute(
         insert(image_history).values(
