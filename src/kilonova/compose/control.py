@@ -42,9 +42,11 @@ from kilonova.cloud.network.bootstrap import Layout, bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.herald import Herald
 from kilonova.cloud.network.service import NetworkServices
+from kilonova.cloud.placement.service import PlacementServices
 from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.quota.store import set_limit
+from kilonova.cloud.server import consumer_store
 from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.link import NodeLink
@@ -116,6 +118,7 @@ class Control:
         self.keypairs = KeypairService(self.db)
         self.hosts = HostService(self.db)
         self.quotas = QuotaService(self.db)
+        self.resources = PlacementServices(self.db, consumer_store)
         self.census = Census(self.db)
         self.herald = Herald(self.db, self.clock, lambda host_ids: self.link.tell_of_networks(host_ids))
         self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), self.herald.notify)

@@ -19,6 +19,8 @@ from kilonova.edge.openstack.image.protection import load_protection
 from kilonova.edge.openstack.image.routes import ImageServices, build_image_service
 from kilonova.edge.openstack.network.policy import RULES as NETWORK_RULES
 from kilonova.edge.openstack.network.routes import build_network_service
+from kilonova.edge.openstack.placement.policy import RULES as PLACEMENT_RULES
+from kilonova.edge.openstack.placement.routes import build_placement
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
@@ -30,6 +32,7 @@ ENDPOINTS: Final = (
     Endpoint("compute", "nova", "/compute/v2.1"),
     Endpoint("image", "glance", "/image"),
     Endpoint("network", "neutron", "/network"),
+    Endpoint("placement", "placement", "/placement"),
 )
 
 
@@ -47,7 +50,8 @@ def build_services(control: Control) -> Sequence[Service]:
         ENDPOINTS, region=control.settings.region, observe=observe,
     )  # fmt: skip
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
-    return [identity, _image(control), network, _compute(control), _watch(control), _web(control)]
+    placement = build_placement(control.resources, _gate(control, "placement", PLACEMENT_RULES), observe=observe)
+    return [identity, _image(control), network, placement, _compute(control), _watch(control), _web(control)]
 
 
 def _image(control: Control) -> Service:

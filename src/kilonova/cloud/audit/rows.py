@@ -9,6 +9,9 @@ from kilonova.cloud.audit.model import Finding
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Debt, Host
 from kilonova.cloud.identity import store as identity
+from kilonova.cloud.placement import allocation_store as allocations
+from kilonova.cloud.placement import inventory_store as inventories
+from kilonova.cloud.placement import provider_store as providers
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server import store as servers
@@ -34,6 +37,10 @@ class Rows:
     locks: list[tuple[str, str, str]]
     operations: dict[str, tuple[str, str]]
     ports: list[tuple[str, str]]
+    consumers: dict[str, bool]
+    allocations: list[tuple[str, str, bool]]
+    providers: list[tuple[str, str]]
+    miscounted_inventories: list[tuple[str, str]]
     miscounted_hosts: list[str]
     miscounted_quotas: list[tuple[str, str, int, int]]
     ownerless: list[tuple[str, str]]
@@ -53,6 +60,10 @@ def collect(tx: Tx, ports: Iterable[tuple[str, str]]) -> Rows:
         locks=operations.locks(tx),
         operations=running,
         ports=list(ports),
+        consumers=allocations.consumer_ids(tx),
+        allocations=allocations.owners_of_rows(tx),
+        providers=providers.links(tx),
+        miscounted_inventories=inventories.miscounted(tx),
         miscounted_hosts=hosts.miscounted(tx),
         miscounted_quotas=quota.recount(tx),
         ownerless=servers.owned_by(tx, identity.gone(tx, "project", servers.owners(tx))),
@@ -64,10 +75,13 @@ def check(rows: Rows) -> Iterator[Finding]:
     yield from _check_ledgers(rows)
     yield from _check_operations(rows)
     yield from _check_servers(rows)
+    yield from _check_placement(rows)
 
 
 def _check_ledgers(rows: Rows) -> Iterator[Finding]:
     for host_id, consumer in rows.claims:
+        if consumer.startswith(allocations.OTHER):
+            continue
         server_id = consumer.removeprefix(SERVER)
         if server_id not in rows.servers:
             yield Finding("claim", consumer, _name(rows, host_id), "its server does not exist", RELEASE)
@@ -118,6 +132,30 @@ def _check_servers(rows: Rows) -> Iterator[Finding]:
         if server_id not in rows.servers:
             problem = "the record of a guest whose server does not exist"
             yield Finding("guest", server_id, _name(rows, host_id), problem, RELEASE)
+
+
+def _check_placement(rows: Rows) -> Iterator[Finding]:
+    """What was put into Placement, and what is allocated there."""
+    known = {provider_id for provider_id, _ in rows.providers} | set(rows.hosts)
+    for provider_id, above in rows.providers:
+        if (above and above not in known) or (above == provider_id and provider_id not in rows.hosts):
+            problem = "its host does not exist" if above == provider_id else f"its parent {above} does not exist"
+            yield Finding("provider", provider_id, "", problem, RELEASE)
+    for consumer_id, provider_id, is_server in rows.allocations:
+        if provider_id not in known:
+            problem = f"its provider {provider_id} does not exist"
+            yield Finding("allocation", consumer_id, "", problem, RELEASE)
+        if is_server and consumer_id not in rows.servers:
+            yield Finding("allocation", consumer_id, "", "its server does not exist", RELEASE)
+        if consumer_id not in rows.consumers:
+            yield Finding("allocation", consumer_id, "", "its consumer does not exist", RELEASE)
+    for host_id, consumer in rows.claims:
+        who = consumer.removeprefix(allocations.OTHER)
+        if consumer.startswith(allocations.OTHER) and who not in rows.consumers:
+            yield Finding("claim", consumer, _name(rows, host_id), "its consumer does not exist", RELEASE)
+    for provider_id, name in rows.miscounted_inventories:
+        problem = f"the use of {name} is not the sum of its allocations"
+        yield Finding("inventory", provider_id, "", problem, "Report this as a bug.")
 
 
 def _name(rows: Rows, host_id: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from kilonova.cloud.host import store as hosts
+from kilonova.cloud.placement import allocation_store as allocations
+from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
@@ -110,3 +112,10 @@ def wait_for(server_id: str, seen: int, poll: float = 10.0) -> Wait:
 def fault(failure: Failure, now: int) -> dict[str, Any]:
     """A failure as a server's fault: public text, private details for administrators."""
     return {"code": 500, "message": failure.message, "details": failure.detail, "created": now}
+
+
+def release_offers(tx: Tx, server: Server) -> None:
+    """Give back what a server has of providers beside its host's claim; again does nothing. A server whose flavor asks
+    for nothing there costs nothing."""
+    if takes_something(server.flavor.extra_specs):
+        allocations.release(tx, server.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final, Protocol
 
 import msgspec
@@ -10,6 +11,8 @@ from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Demand, Host
 from kilonova.cloud.network.model import CheckedNics, Nic
+from kilonova.cloud.placement import allocation_store as allocations
+from kilonova.cloud.placement.demand import Offers, Takes
 from kilonova.cloud.scheduler.filters import Request
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.model import Guest, NicView, Server
@@ -60,11 +63,13 @@ class ServerCreate:
     async def _place(self, run: Run) -> Next | Fail:
         """Choose among all hosts, then claim the first of the best that still has room."""
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
+        offered = await self._placement.offers(server.flavor)
         request = request_for(
             server.flavor,
             zone=server.requested_zone,
             host=run.frame.get("host"),
             exclude=frozenset(run.frame["exclude"]),
+            offered=offered,
         )
         decision = await self._placement.choose(request, fresh=run.attempt > 0)
         if not decision.chosen:
@@ -72,7 +77,7 @@ class ServerCreate:
         run.details = f"chose among {decision.considered} hosts"
 
         def commit(tx: Tx) -> None:
-            host = _claim(tx, decision, request, server.id)
+            host = _claim(tx, decision, request, server, offered)
             current = store.lock(tx, ALL, server.id)
             store.move(tx, current, "place", host_id=host.id, host_name=host.name, zone=host.zone)
             tx.after_commit(lambda: self._placement.taken(host.id, server.flavor))
@@ -83,7 +88,8 @@ class ServerCreate:
     async def _unplace(self, run: Run) -> Commit:
         def commit(tx: Tx) -> None:
             hosts.release(tx, f"server:{run.subject_id}")
-            store.edit(tx, ALL, run.subject_id, host_id=None, host_name="", zone="")
+            server = store.edit(tx, ALL, run.subject_id, host_id=None, host_name="", zone="")
+            guests.release_offers(tx, server)
 
         return commit
 
@@ -162,6 +168,7 @@ class ServerCreate:
 
         def commit(tx: Tx) -> None:
             hosts.release(tx, f"server:{server.id}")
+            guests.release_offers(tx, server)
             current = store.lock(tx, ALL, server.id)
             moved = store.move(tx, current, "replace", host_id=None, host_name="", fence=current.fence + 2, nics=())
             guests.abandon(tx, self._nodes, guest)
@@ -185,14 +192,24 @@ def _view(nic: Nic) -> NicView:
     )
 
 
-def _claim(tx: Tx, decision: Decision, request: Request, server_id: str) -> Host:
-    """Claim the first chosen host that still has room. Raises Unavailable (try again) when none of them has."""
+def _claim(tx: Tx, decision: Decision, request: Request, server: Server, offered: Offers | None) -> Host:
+    """Claim the first chosen host that still has room, with what else is asked for. Raises Unavailable (try again) when
+    none of them has."""
+    consumer = f"server:{server.id}"
     for host_id in decision.chosen:
         host = hosts.get(tx, host_id)
         demand = Demand(request.vcpus, request.memory_mb + host.memory_overhead, request.disk_gb)
-        if hosts.take_claim(tx, host_id, f"server:{server_id}", demand):
-            return host
+        if hosts.take_claim(tx, host_id, consumer, demand):
+            if offered is None or _take(tx, server, offered.ways[host_id]):
+                return host
+            hosts.release(tx, consumer, host_id)
     raise Unavailable("Every chosen host was taken meanwhile", detail=msgspec.json.encode(decision.chosen).decode())
+
+
+def _take(tx: Tx, server: Server, ways: Sequence[Takes]) -> bool:
+    """Allocate by the first way that still has room; a way that takes nothing (traits alone) always has."""
+    owner = allocations.server_consumer(server.id, server.project_id, server.user_id, server.fence)
+    return any(not takes or allocations.take(tx, owner, takes) for takes in ways)
 
 
 def _no_host(decision: Decision, run: Run) -> NoCapacity:

@@ -76,6 +76,7 @@ class ServerDelete:
             quota.refund(tx, f"server:{run.subject_id}")
             hosts.release(tx, f"server:{run.subject_id}")
             server = store.lock(tx, ALL, run.subject_id)
+            guests.release_offers(tx, server)
             self._network.release(tx, server.id)
             store.bury(tx, server)
 

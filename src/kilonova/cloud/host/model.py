@@ -63,3 +63,15 @@ class Debt:
     server_id: str
     fence: int
     created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a consumer holds of a host, its overhead included."""
+
+    host_id: str
+    consumer: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    created_at: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, Final
@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from kilonova.cloud.host.model import Debt, Demand, Host, Ratio
+from kilonova.cloud.host.model import Claim, Debt, Demand, Host, Ratio
 from kilonova.core.errors import NotFound
 from kilonova.kit.db import Tx, insert_new, metadata
 from kilonova.wire.node import Hello
@@ -143,6 +143,11 @@ def changed_since(tx: Tx, version: int) -> list[Host]:
     return [_host(r) for r in tx.execute(_CHANGED, {"since": version})]
 
 
+def named(tx: Tx, name: str) -> bool:
+    """Whether a host has this name."""
+    return tx.execute(select(host.c.id).where(host.c.name == name)).first() is not None
+
+
 def names(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
     """Names by id."""
     rows = tx.execute(select(host.c.id, host.c.name).where(host.c.id.in_(tuple(host_ids))))
@@ -214,6 +219,16 @@ def claims(tx: Tx) -> list[tuple[str, str]]:
     return [(r.host_id, r.consumer) for r in tx.execute(select(claim.c.host_id, claim.c.consumer))]
 
 
+def claims_on(tx: Tx, host_id: str) -> list[Claim]:
+    """Every claim on one host."""
+    return [_held(row) for row in tx.execute(select(claim).where(claim.c.host_id == host_id))]
+
+
+def claims_of(tx: Tx, consumers: Collection[str]) -> list[Claim]:
+    """Every claim of these consumers."""
+    return [_held(row) for row in tx.execute(select(claim).where(claim.c.consumer.in_(tuple(consumers))))]
+
+
 def miscounted(tx: Tx) -> list[str]:
     """Hosts whose use differs from the sum of their claims. Always empty; the audit proves it."""
     total = (
@@ -277,3 +292,7 @@ def _risen(tx: Tx) -> Any:
 
 def _host(row: Row[Any]) -> Host:
     return Host(**{name: getattr(row, name) for name in _FIELDS})
+
+
+def _held(row: Row[Any]) -> Claim:
+    return Claim(row.host_id, row.consumer, row.vcpus, row.memory_mb, row.disk_gb, row.created_at)

@@ -13,7 +13,8 @@ from kilonova.cloud.scheduler.snapshot import Mask, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. Memory in MiB (without the host's overhead), disk in GiB."""
+    """What is asked for. Memory in MiB (without the host's overhead), disk in GiB. `among`: the hosts that can give
+    what is asked for beside that (None: nothing is); `miss`: why others cannot."""
 
     vcpus: int
     memory_mb: int
@@ -21,6 +22,8 @@ class Request:
     zone: str | None = None
     host: str | None = None
     exclude: frozenset[str] = frozenset()
+    among: frozenset[str] | None = None
+    miss: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,12 @@ def _not_excluded(snapshot: Snapshot, request: Request) -> Mask:
     return np.fromiter((i not in request.exclude for i in snapshot.ids), dtype=np.bool_, count=len(snapshot))
 
 
+def _is_among(snapshot: Snapshot, request: Request) -> Mask:
+    if request.among is None:
+        return np.ones(len(snapshot), dtype=np.bool_)
+    return np.fromiter((i in request.among for i in snapshot.ids), dtype=np.bool_, count=len(snapshot))
+
+
 FILTERS: Final[tuple[Filter, ...]] = (
     Filter("host is up", lambda s, _: s.column("up") > 0, _none),
     Filter("host is enabled", lambda s, _: s.column("enabled") > 0, _none),
@@ -82,5 +91,6 @@ FILTERS: Final[tuple[Filter, ...]] = (
         _nearest_memory,
     ),
     Filter("disk", lambda s, r: s.column("disk_free") >= r.disk_gb, _most("disk_free", "GiB", lambda r: r.disk_gb)),
+    Filter("resources and traits", _is_among, lambda s, r, _: r.miss),
 )
 """In the order in which they are asked: a host is counted by the first one that removes it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Final
 
 from kilonova.cloud.host import store as hosts
+from kilonova.cloud.placement import landscape_store
+from kilonova.cloud.placement.demand import Offers, offers, wish_of
 from kilonova.cloud.scheduler.choose import choose
 from kilonova.cloud.scheduler.filters import Request
 from kilonova.cloud.scheduler.snapshot import Snapshot
@@ -36,6 +39,14 @@ class Placement:
             return await self.choose(request, fresh=True)
         return decision
 
+    async def offers(self, flavor: FlavorCopy) -> Offers | None:
+        """Which hosts can give what the flavor asks for beside its sizes; None (and nothing is read) when it asks for
+        nothing. Raises Invalid when its extra specs make no sense."""
+        if (wish := wish_of(flavor.extra_specs)) is None:
+            return None
+        land = await self._db.read(lambda tx: landscape_store.load(tx, with_hosts=False))
+        return await asyncio.to_thread(offers, land, wish)
+
     def taken(self, host_id: str, flavor: FlavorCopy) -> None:
         """A claim was made here: take it off the cache until the next refresh, so that choices spread."""
         self._snapshot.deduct(host_id, flavor.vcpus, flavor.memory_mb, flavor.root_gb + flavor.ephemeral_gb)
@@ -47,7 +58,10 @@ class Placement:
         self._fresh_until = self._clock.now() + SECOND
 
 
-def request_for(flavor: FlavorCopy, *, zone: str | None, host: str | None, exclude: frozenset[str]) -> Request:
-    """What a flavor asks of a host; disk as root, ephemeral and swap rounded up."""
+def request_for(
+    flavor: FlavorCopy, *, zone: str | None, host: str | None, exclude: frozenset[str], offered: Offers | None = None
+) -> Request:
+    """What a flavor asks of a host; disk as root, ephemeral and swap rounded up. `offered`: who can give the rest."""
     disk = flavor.root_gb + flavor.ephemeral_gb + -(-flavor.swap_mb // 1024)
-    return Request(flavor.vcpus, flavor.memory_mb, disk, zone=zone, host=host, exclude=exclude)
+    among, miss = (None, "") if offered is None else (frozenset(offered.ways), offered.nearest)
+    return Request(flavor.vcpus, flavor.memory_mb, disk, zone=zone, host=host, exclude=exclude, among=among, miss=miss)

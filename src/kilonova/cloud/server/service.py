@@ -140,7 +140,8 @@ class ServerService:
 
     async def explain(self, flavor: FlavorCopy, zone: str | None, host: str | None) -> Decision:
         """Where a server of this flavor would go now, and why not elsewhere; nothing is claimed."""
-        request = request_for(flavor, zone=zone, host=host, exclude=frozenset())
+        offered = await self._placement.offers(flavor)
+        request = request_for(flavor, zone=zone, host=host, exclude=frozenset(), offered=offered)
         return await self._placement.choose(request, fresh=True)
 
     async def host_of(self, scope: Scope, server_id: str) -> str | None:

@@ -89,20 +89,21 @@ def image_fault(failure: Failure, request: Request) -> Response:
 
 
 def placement_fault(failure: Failure, request: Request) -> Response:
-    """`{"errors": [{"status", "title", "detail", "code", "request_id"}]}` (API-SIG "Errors"); `facts["code"]` where the
-    reference names one."""
+    """`{"errors": [{"status", "title", "detail", "request_id"}]}` (API-SIG "Errors"), with the `code` since 1.23:
+    `facts["code"]` where the reference names one."""
     status = status_of(failure)
     if status == 401:
         return _denied(failure, request)
-    error = {
+    error: dict[str, object] = {
         "status": status,
         "title": _phrase(status),
         "detail": failure.message,
         "request_id": request.request_id,
-        "code": failure.facts.get("code", "placement.undefined_code"),
     }
+    if request.version >= (1, 23):
+        error["code"] = failure.facts.get("code", "placement.undefined_code")
     if isinstance(failure, NotAcceptable):
-        error.update(failure.facts)
+        error.update({k: v for k, v in failure.facts.items() if k in ("min_version", "max_version")})
     return Response.json({"errors": [error]}, status, _headers(failure, status))
 
 

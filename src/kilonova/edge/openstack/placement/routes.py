@@ -1,0 +1,49 @@
+"""Everything under `/placement`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kilonova.cloud.placement.service import PlacementServices
+from kilonova.core.errors import Failure
+from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.fault import placement_fault
+from kilonova.edge.openstack.placement.allocation import AllocationRoutes
+from kilonova.edge.openstack.placement.inventory import InventoryRoutes
+from kilonova.edge.openstack.placement.provider import ProviderRoutes
+from kilonova.edge.openstack.placement.version import VERSIONING, discovery_routes
+from kilonova.edge.openstack.placement.vocabulary import VocabularyRoutes
+from kilonova.kit.http import Request, Response, Service
+
+_CODES: Final = {
+    "inventory_in_use": "inventory.inuse",
+    "provider_in_use": "resource_provider.inuse",
+    "cannot_delete_parent": "resource_provider.cannot_delete_parent",
+    "provider_not_found": "resource_provider.not_found",
+}
+
+
+def build_placement(
+    services: PlacementServices,
+    gate: Gate,
+    prefix: str = "/placement",
+    observe: Callable[[str, str, int, float], None] | None = None,
+) -> Service:
+    """The Placement API, to be served at `prefix`; the gate holds `placement.policy.RULES`."""
+    routes = [
+        *discovery_routes(),
+        *ProviderRoutes(services.providers).routes(),
+        *InventoryRoutes(services.inventories).routes(),
+        *VocabularyRoutes(services.vocabulary).routes(),
+        *AllocationRoutes(services.allocations).routes(),
+    ]
+    return build_service("placement", prefix, routes, gate, fault, versioning=VERSIONING, observe=observe)
+
+
+def fault(failure: Failure, request: Request) -> Response:
+    """As Placement words it: the domain's `why` (`concurrent_update`) is the code there."""
+    why = failure.facts.get("why")
+    if isinstance(why, str):
+        failure.facts["code"] = f"placement.{_CODES.get(why, why)}"
+    return placement_fault(failure, request)
