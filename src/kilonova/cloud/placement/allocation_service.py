@@ -101,7 +101,8 @@ class AllocationService:
         """Every way to satisfy a wish, in the landscape as it was. Raises Invalid (no such class or trait)."""
 
         def work(tx: Tx) -> Landscape:
-            vocabulary_store.check_classes(tx, {name for group in wish.groups for name in group.resources})
+            asked = {name for group in wish.groups for name in group.resources}
+            vocabulary_store.check_classes(tx, asked, vocabulary_store.ASKED)
             named = {*wish.root_required, *wish.root_forbidden}
             for group in wish.groups:
                 named.update(group.forbidden, *group.required)

@@ -96,7 +96,7 @@ def holding(tx: Tx, provider: Provider) -> Holding:
 
 def put_all(tx: Tx, held: Provider, wanted: Mapping[str, Inventory], *, keep: bool = False) -> None:
     """Give a (locked) provider these inventories and (unless `keep`) no others. Raises Invalid, Conflict."""
-    vocabulary_store.check_classes(tx, wanted, keep=True)
+    vocabulary_store.check_classes(tx, wanted, "Unknown resource class in inventory: ", keep=True)
     others = dict(wanted)
     if held.is_host:
         own = store.of_host(hosts.get(tx, held.id))

@@ -58,7 +58,7 @@ class ProviderService:
         """Those that pass, by name. Raises Invalid (no such class or trait)."""
 
         def work(tx: Tx) -> Landscape:
-            vocabulary_store.check_classes(tx, sieve.resources)
+            vocabulary_store.check_classes(tx, sieve.resources, vocabulary_store.ASKED)
             named = {name for some in (*sieve.required, sieve.forbidden) for name in some}
             if unknown := vocabulary_store.unknown_traits(tx, named):
                 raise Invalid(f'Invalid trait(s) in "required" parameter: No such trait(s): {", ".join(unknown)}.')
@@ -101,7 +101,6 @@ class ProviderService:
                 _move(tx, held, parent[0], may_move)
             if name != held.name:
                 store.rename(tx, provider_id, name)
-            store.bump(tx, (provider_id,))
             return store.get(tx, provider_id)
 
         return await self._db.write(work)

@@ -47,7 +47,9 @@ def replace(tx: Tx, wanted: Mapping[str, Wanted], servers: Servers) -> None:
     for one in new:
         if one.provider_id not in providers:
             raise Invalid(f"Allocation for resource provider '{one.provider_id}' that does not exist.")
-    vocabulary_store.check_classes(tx, {a.resource_class for a in new}, keep=True)
+    vocabulary_store.check_classes(
+        tx, {a.resource_class for a in new}, "Unable to allocate inventory for consumer: ", keep=True
+    )
     _claim(tx, ids, *(_on_hosts(some, providers) for some in (old, new)))
     _count(tx, ids, [a for a in new if not _is_host_class(a, providers)])
     provider_store.bump(tx, sorted(providers))
@@ -123,11 +125,8 @@ def _count(tx: Tx, consumer_ids: Collection[str], new: Sequence[Allocation]) -> 
     store.add(tx, new)
 
 
-_SIZES: Final = (
-    "because the requested amount does not fit min_unit, max_unit or step_size. "
-    "The requested amount would violate inventory constraints."
-)
-_TOO_MUCH: Final = "because the requested amount would exceed the capacity."
+_SIZES: Final = "invalid. The requested amount would violate inventory constraints: min_unit, max_unit or step_size."
+_TOO_MUCH: Final = "invalid. The requested amount would exceed the capacity."
 
 
 def _refusal(one: Allocation, what: str, reason: str) -> Conflict:

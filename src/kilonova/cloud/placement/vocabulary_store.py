@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from sqlalchemy import Table, delete, select, update
 
@@ -10,6 +11,8 @@ from kilonova.cloud.placement.standard import RESOURCE_CLASSES, TRAITS
 from kilonova.cloud.placement.table import allocation, custom_class, custom_trait, inventory, trait
 from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx, insert_new
+
+ASKED: Final = "Invalid resource class in resources parameter: "
 
 
 def classes(tx: Tx) -> list[tuple[str, int]]:
@@ -42,10 +45,11 @@ def add_trait(tx: Tx, name: str) -> bool:
     return insert_new(tx, custom_trait, {"name": name, "updated_at": tx.now})
 
 
-def check_classes(tx: Tx, names: Iterable[str], *, keep: bool = False) -> None:
-    """Raises Invalid when one of these is no resource class. `keep`: they stay until the end of `tx`."""
+def check_classes(tx: Tx, names: Iterable[str], where: str = "", *, keep: bool = False) -> None:
+    """Raises Invalid (beginning with `where`) when one of these is no resource class. `keep`: they stay until the end of
+    `tx`."""
     if unknown := sorted(set(names) - set(RESOURCE_CLASSES) - _known(tx, custom_class, names, keep=keep)):
-        raise Invalid(f"No such resource class {', '.join(unknown)[:255]}.")
+        raise Invalid(f"{where}No such resource class {', '.join(unknown)[:255]}.")
 
 
 def unknown_traits(tx: Tx, names: Collection[str], *, keep: bool = False) -> list[str]:

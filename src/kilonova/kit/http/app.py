@@ -222,7 +222,7 @@ async def _handle(site: _Site, request: Request, route: Route) -> Response:
     if route.policy != PUBLIC:
         await _admit(site.service.gate, request, route)
     if route.query is not None:
-        site.checker.check(route.query, request.query, request.version)
+        site.checker.check(route.query, request.query, request.version, "query")
     if route.schema is not None:
         site.checker.check(route.schema, request.json, request.version)
     answer = await route.handler(request)

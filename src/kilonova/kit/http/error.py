@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
-from kilonova.core.errors import Failure
+from kilonova.core.errors import Failure, Invalid
 
 STATUS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -31,6 +31,14 @@ class HttpFailure(Failure):
 
     code = "http"
     status: ClassVar[int] = 400
+
+
+class Misfit(Invalid):
+    """The body or the query does not fit its schema; `part` says which, for dialects that word them differently."""
+
+    def __init__(self, message: str, part: Literal["body", "query"]) -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class MethodNotAllowed(HttpFailure):

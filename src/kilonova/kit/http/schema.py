@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import jsonschema_rs
 
-from kilonova.core.errors import Invalid
+from kilonova.kit.http.error import Misfit
 from kilonova.kit.http.version import Version
 
 JsonSchema = Mapping[str, Any]
@@ -53,8 +53,8 @@ class Checker:
         self._formats = dict(formats)
         self._compiled: dict[int, tuple[JsonSchema, jsonschema_rs.Draft202012Validator]] = {}
 
-    def check(self, schema: Schema, value: Any, version: Version) -> None:
-        """Raises Invalid for the first thing wrong in `value`."""
+    def check(self, schema: Schema, value: Any, version: Version, part: Literal["body", "query"] = "body") -> None:
+        """Raises Misfit for the first thing wrong in `value`."""
         if isinstance(schema, VersionedSchemas):
             schema = schema.at(version)
         if schema is None:
@@ -63,7 +63,7 @@ class Checker:
         if validator.is_valid(value):
             return
         errors = sorted(validator.iter_errors(value), key=lambda e: len(e.instance_path))
-        raise Invalid(tell(errors[0]))
+        raise Misfit(tell(errors[0]), part)
 
     def _validator(self, schema: JsonSchema) -> jsonschema_rs.Draft202012Validator:
         found = self._compiled.get(id(schema))

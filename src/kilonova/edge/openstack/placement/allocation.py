@@ -97,7 +97,7 @@ class AllocationRoutes:
     async def reshape(self, request: Request) -> None:
         given, version = request.json, request.version
         inventories = {
-            provider_id: (one["resource_provider_generation"], read_all(one["inventories"], version))
+            provider_id: (one["resource_provider_generation"], read_all(one["inventories"], request))
             for provider_id, one in given["inventories"].items()
         }
         await self._allocations.reshape(inventories, _all_wanted(given["allocations"], version))

@@ -107,7 +107,7 @@ def aggregates(request: Request, suffix: str = "") -> Sets:
 def wish(request: Request) -> Wish:
     """What a request for allocation candidates asks. Raises Invalid."""
     groups = _groups(request)
-    policy, limit = request.query.get("group_policy"), request.query.get("limit")
+    policy, limit = request.query_one("group_policy"), request.query_one("limit")
     subtrees = _subtrees(request)
     if request.version >= (1, 36):
         _check_resourceless(groups, subtrees)
@@ -122,11 +122,11 @@ def wish(request: Request) -> Wish:
     required, forbidden = _root_traits(request)
     return Wish(
         tuple(groups.values()),
-        isolate=bool(policy) and policy == ["isolate"],
+        isolate=policy == "isolate",
         root_required=required,
         root_forbidden=forbidden,
         same_subtree=subtrees,
-        limit=int(limit[0]) if limit else None,
+        limit=int(limit) if limit else None,
         nested=request.version >= (1, 29),
     )
 

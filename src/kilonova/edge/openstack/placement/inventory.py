@@ -10,7 +10,7 @@ from kilonova.cloud.placement.model import Inventory
 from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.edge.openstack.placement import schema, view
 from kilonova.edge.openstack.placement.policy import PREFIX
-from kilonova.kit.http import MethodNotAllowed, Request, Response, Route, Version
+from kilonova.kit.http import MethodNotAllowed, Request, Response, Route
 
 _EVERY: Final = "/resource_providers/{uuid}/inventories"
 _ONE: Final = _EVERY + "/{resource_class}"
@@ -42,15 +42,15 @@ class InventoryRoutes:
     async def add(self, request: Request) -> Response:
         given, provider_id = request.json, request.params["uuid"]
         name = given["resource_class"]
-        wanted = read(given, name, request.version)
+        wanted = read(given, name, request)
         held = await self._inventories.add(provider_id, name, wanted)
         return self._one(
-            request, held, name, 201, view.address(request, "resource_providers", provider_id, "inventories", name)
+            request, held, name, 201, view.location(request, "resource_providers", provider_id, "inventories", name)
         )
 
     async def put_all(self, request: Request) -> Response:
         given = request.json
-        wanted = read_all(given["inventories"], request.version)
+        wanted = read_all(given["inventories"], request)
         held = await self._inventories.put_all(request.params["uuid"], wanted, given["resource_provider_generation"])
         return view.answer(request, view.inventories(held), moment=_newest(held))
 
@@ -70,7 +70,7 @@ class InventoryRoutes:
 
     async def put(self, request: Request) -> Response:
         name, given = request.params["resource_class"], request.json
-        wanted = read(given, name, request.version)
+        wanted = read(given, name, request)
         held = await self._inventories.put(request.params["uuid"], name, wanted, given["resource_provider_generation"])
         return self._one(request, held, name)
 
@@ -88,29 +88,29 @@ class InventoryRoutes:
         used = {name: stock.used for name, stock in held.stocks.items()}
         return view.answer(request, {"resource_provider_generation": held.provider.generation, "usages": used})
 
-    def _one(
-        self, request: Request, held: Holding, name: str, status: int = 200, location: str | None = None
-    ) -> Response:
+    def _one(self, request: Request, held: Holding, name: str, status: int = 200, at: str | None = None) -> Response:
         stock = held.stocks[name]
         shown = {**view.inventory(stock.inventory), "resource_provider_generation": held.provider.generation}
-        return view.answer(request, shown, moment=stock.updated_at, status=status, location=location)
+        return view.answer(request, shown, moment=stock.updated_at, status=status, at=at)
 
 
-def read(given: Mapping[str, Any], name: str, version: Version) -> Inventory:
+def read(given: Mapping[str, Any], name: str, request: Request) -> Inventory:
     """An inventory of a body. Raises Invalid when nothing of it could be given out (since 1.26: less than nothing)."""
     values = {key: given[key] for key in Inventory.__dataclass_fields__ if key in given}
     one = Inventory(**{**values, "allocation_ratio": float(values.get("allocation_ratio", 1.0))})
-    if one.capacity < 0 or (one.capacity == 0 and version < (1, 26)):
-        more = "The reserved value is greater than total." if version >= (1, 26) else (
-            "The reserved value is greater than or equal to total."
-        )  # fmt: skip
-        raise Invalid(f"Unable to update inventory: Invalid inventory for '{name}'. {more}")
+    old = request.version < (1, 26)
+    if one.capacity < 0 or (one.capacity == 0 and old):
+        verb, provider_id = "create" if request.method == "POST" else "update", request.params.get("uuid", "")
+        raise Invalid(
+            f"Unable to {verb} inventory for resource provider {provider_id}: Invalid inventory for '{name}'. "
+            f"The reserved value is greater than {'or equal to ' if old else ''}total."
+        )
     return one
 
 
-def read_all(given: Mapping[str, Any], version: Version) -> dict[str, Inventory]:
+def read_all(given: Mapping[str, Any], request: Request) -> dict[str, Inventory]:
     """Inventories by class. Raises Invalid."""
-    return {name: read(one, name, version) for name, one in given.items()}
+    return {name: read(one, name, request) for name, one in given.items()}
 
 
 def _newest(held: Holding) -> int:

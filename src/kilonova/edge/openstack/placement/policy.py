@@ -7,6 +7,7 @@ from typing import Final
 from kilonova.edge.openstack.policy import Rule
 
 PREFIX: Final = "placement:"
+_SCOPES: Final = ("project",)
 _NAMES: Final = {
     "resource_providers": ("list", "create", "show", "update", "delete"),
     "resource_providers:inventories": ("list", "create", "show", "update", "delete"),
@@ -26,7 +27,7 @@ RULES: Final = (
     Rule("project_reader_api", "role:reader and project_id:%(project_id)s"),
     Rule("admin_or_project_reader_or_service_api", "role:admin or rule:project_reader_api or role:service"),
     *(Rule(f"{PREFIX}{noun}:{verb}", "rule:admin_or_service_api") for noun, verbs in _NAMES.items() for verb in verbs),
-    Rule(f"{PREFIX}resource_providers:usages", "rule:admin_or_service_api"),
-    Rule(f"{PREFIX}usages", "rule:admin_or_project_reader_or_service_api"),
-    Rule(f"{PREFIX}reshaper:reshape", "rule:service_api"),
+    Rule(f"{PREFIX}resource_providers:usages", "rule:admin_or_service_api", _SCOPES),
+    Rule(f"{PREFIX}usages", "rule:admin_or_project_reader_or_service_api", _SCOPES),
+    Rule(f"{PREFIX}reshaper:reshape", "rule:service_api", _SCOPES),
 )

@@ -67,10 +67,10 @@ class ProviderRoutes:
         given = request.json
         own = str(uuid.UUID(given["uuid"])) if "uuid" in given else None
         one = await self._providers.create(given["name"], own, given.get("parent_provider_uuid"))
-        location = view.address(request, "resource_providers", one.id)
+        at = view.location(request, "resource_providers", one.id)
         if request.version < (1, 20):
-            return Response(201, b"", [("location", location)])
-        return view.answer(request, view.provider(request, one), moment=one.updated_at, location=location)
+            return Response(201, b"", [("location", at)])
+        return view.answer(request, view.provider(request, one), moment=one.updated_at, at=at)
 
     async def show(self, request: Request) -> Response:
         one = await self._providers.get(request.params["uuid"])
@@ -114,8 +114,8 @@ class ProviderRoutes:
         if any(len(one) > 36 or not is_uuid(one) for one in ids):
             raise Invalid("An aggregate is named by a UUID")
         generation = given["resource_provider_generation"] if guarded else None
-        one, held = await self._providers.set_aggregates(request.params["uuid"], ids, generation, noticed=guarded)
-        return view.answer(request, _aggregates(request, one.generation, held))
+        one, _ = await self._providers.set_aggregates(request.params["uuid"], ids, generation, noticed=guarded)
+        return view.answer(request, _aggregates(request, one.generation, ids))
 
 
 def _aggregates(request: Request, generation: int, ids: Any) -> dict[str, Any]:

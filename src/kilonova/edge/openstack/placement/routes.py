@@ -14,7 +14,7 @@ from kilonova.edge.openstack.placement.inventory import InventoryRoutes
 from kilonova.edge.openstack.placement.provider import ProviderRoutes
 from kilonova.edge.openstack.placement.version import VERSIONING, discovery_routes
 from kilonova.edge.openstack.placement.vocabulary import VocabularyRoutes
-from kilonova.kit.http import Request, Response, Service
+from kilonova.kit.http import Misfit, Request, Response, Service
 
 _CODES: Final = {
     "inventory_in_use": "inventory.inuse",
@@ -22,6 +22,9 @@ _CODES: Final = {
     "cannot_delete_parent": "resource_provider.cannot_delete_parent",
     "provider_not_found": "resource_provider.not_found",
 }
+
+_MALFORMED: Final = "Malformed request body"
+_MISFIT: Final = {"body": "JSON does not validate: ", "query": "Invalid query string parameters: "}
 
 
 def build_placement(
@@ -46,4 +49,8 @@ def fault(failure: Failure, request: Request) -> Response:
     why = failure.facts.get("why")
     if isinstance(why, str):
         failure.facts["code"] = f"placement.{_CODES.get(why, why)}"
+    if isinstance(failure, Misfit):
+        failure.message = _MISFIT[failure.part] + failure.message
+    elif failure.message.startswith(_MALFORMED):
+        failure.message = "Malformed JSON" + failure.message.removeprefix(_MALFORMED)
     return placement_fault(failure, request)

@@ -15,11 +15,9 @@ from kilonova.cloud.placement.model import UNKNOWN, Inventory, Provider
 from kilonova.kit.http import Request, Response
 
 
-def answer(
-    request: Request, document: Any, *, moment: int = 0, status: int = 200, location: str | None = None
-) -> Response:
+def answer(request: Request, document: Any, *, moment: int = 0, status: int = 200, at: str | None = None) -> Response:
     """A document (None: no body), since 1.15 with when what it shows last changed (µs; 0 for now)."""
-    headers = [] if location is None else [("location", location)]
+    headers = [] if at is None else [("location", at)]
     if request.version >= (1, 15):
         changed = formatdate(moment / 1e6 if moment else time.time(), usegmt=True)
         headers += [("last-modified", changed), ("cache-control", "no-cache")]
@@ -31,6 +29,11 @@ def answer(
 def address(request: Request, *path: str) -> str:
     """The path of a resource on this listener."""
     return "/".join((request.service.prefix if request.service else "", *path))
+
+
+def location(request: Request, *path: str) -> str:
+    """Where a new resource is, as the Location header says it."""
+    return "/".join((request.service_url, *path))
 
 
 def provider(request: Request, one: Provider) -> dict[str, Any]:
@@ -96,13 +99,19 @@ def provider_share(request: Request, one: Provider, share: Share) -> dict[str, A
 
 
 def candidates(request: Request, land: Landscape, found: Sequence[Candidate], wish: Wish) -> dict[str, Any]:
-    """Allocation requests, and a summary of every provider in a tree that one of them uses."""
-    roots = {land.places[provider_id].root_id for one in found for provider_id, _ in one.amounts}
+    """Allocation requests, and a summary of every provider in a tree that one of them uses (before
+    1.29: of every provider that one of them uses)."""
+    used = {provider_id: None for one in found for provider_id, _ in one.amounts}
+    roots = {land.places[provider_id].root_id: None for provider_id in used}
+    whole = request.version >= (1, 29)
     asked = {name for group in wish.groups for name in group.resources}
     return {
         "allocation_requests": [_candidate(request, one) for one in found],
         "provider_summaries": {
-            place.id: _summary(request, land, place.id, asked) for root in roots for place in land.trees[root]
+            place.id: _summary(request, land, place.id, asked)
+            for root in roots
+            for place in land.trees[root]
+            if whole or place.id in used
         },
     }
 

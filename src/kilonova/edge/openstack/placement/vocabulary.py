@@ -51,7 +51,7 @@ class VocabularyRoutes:
         name = request.json["name"]
         if not await self._vocabulary.add_class(name):
             raise Conflict(f"Conflicting resource class already exists: {name}")
-        return Response(201, b"", [("location", view.address(request, "resource_classes", name))])
+        return Response(201, b"", [("location", view.location(request, "resource_classes", name))])
 
     async def show_class(self, request: Request) -> Response:
         name = request.params["name"]
@@ -66,7 +66,7 @@ class VocabularyRoutes:
         if not _CUSTOM.fullmatch(name):
             raise Invalid(f"JSON does not validate: {name[:255]!r} does not match '^CUSTOM_[A-Z0-9_]+$'")
         made = await self._vocabulary.add_class(name)
-        return Response(201 if made else 204, b"", [("location", view.address(request, "resource_classes", name))])
+        return Response(201 if made else 204, b"", [("location", view.location(request, "resource_classes", name))])
 
     async def remove_class(self, request: Request) -> None:
         await self._vocabulary.remove_class(request.params["name"])
@@ -104,8 +104,8 @@ class VocabularyRoutes:
             )
         made = await self._vocabulary.add_trait(name)
         moment = await self._vocabulary.show_trait(name)
-        location = view.address(request, "traits", name)
-        return view.answer(request, None, moment=moment, status=201 if made else 204, location=location)
+        at = view.location(request, "traits", name)
+        return view.answer(request, None, moment=moment, status=201 if made else 204, at=at)
 
     async def remove_trait(self, request: Request) -> None:
         await self._vocabulary.remove_trait(request.params["name"])
