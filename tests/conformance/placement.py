@@ -175,8 +175,8 @@ def fixtures(port: int) -> types.ModuleType:
     numbered = [f"{kind}{n}" for kind in ("RP_UUID", "RP_NAME") for n in ("", "1", "2")]
     owners = [f"{who}_ID{alt}" for who in ("PROJECT", "USER") for alt in ("", "_ALT")]
     named = [
-        *numbered, *owners, "ADMIN_PROJECT_ID", "SERVICE_PROJECT_ID", "INSTANCE_UUID", "MIGRATION_UUID", "CONSUMER_UUID",
-        "PARENT_PROVIDER_UUID", "ALT_PARENT_PROVIDER_UUID",
+        *numbered, *owners, "ADMIN_PROJECT_ID", "SERVICE_PROJECT_ID", "INSTANCE_UUID", "MIGRATION_UUID",
+        "CONSUMER_UUID", "PARENT_PROVIDER_UUID", "ALT_PARENT_PROVIDER_UUID",
     ]  # fmt: skip
 
     def start(self: Any) -> None:

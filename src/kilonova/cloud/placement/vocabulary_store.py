@@ -46,8 +46,8 @@ def add_trait(tx: Tx, name: str) -> bool:
 
 
 def check_classes(tx: Tx, names: Iterable[str], where: str = "", *, keep: bool = False) -> None:
-    """Raises Invalid (beginning with `where`) when one of these is no resource class. `keep`: they stay until the end of
-    `tx`."""
+    """Raises Invalid (beginning with `where`) when one of these is no resource class. `keep`: they stay until the end
+    of `tx`."""
     if unknown := sorted(set(names) - set(RESOURCE_CLASSES) - _known(tx, custom_class, names, keep=keep)):
         raise Invalid(f"{where}No such resource class {', '.join(unknown)[:255]}.")
 

@@ -128,4 +128,5 @@ def _copy(flavor: Flavor) -> FlavorCopy:
         root_gb=flavor.root_gb,
         ephemeral_gb=flavor.ephemeral_gb,
         swap_mb=flavor.swap_mb,
+        extra_specs=dict(flavor.extra_specs),
     )

@@ -11,7 +11,7 @@ from kilonova.kit.http.version import text
 MINIMUM: Final[Version] = (1, 0)
 MAXIMUM: Final[Version] = (1, 39)
 
-VERSIONING: Final = Versioning("placement", MINIMUM, MAXIMUM, header="OpenStack-API-Version")
+VERSIONING: Final = Versioning("placement", MINIMUM, MAXIMUM, header="openstack-api-version")
 
 
 def discovery_routes() -> list[Route]:
