@@ -27,6 +27,7 @@ TITLES = {
     "compute": "Compute v2.1",
     "image": "Image v2",
     "network": "Network v2.0",
+    "placement": "Placement 1.0 to 1.39",
     "kilonova": "kilonova's own",
     "web": "The listener",
 }
@@ -42,8 +43,7 @@ seen. *Served* ones lack one of these in the record. *Not built* paths answer 50
 never a false success. What a service does not have at a microversion answers 404 there, as OpenStack does. A request
 without a valid token is answered 401 first.
 
-Not built at all: Volume, Placement, EC2 and S3, a dashboard, hypervisors other than QEMU/KVM, clouds of several
-machines.
+Not built at all: Volume, EC2 and S3, a dashboard, hypervisors other than QEMU/KVM, clouds of several machines.
 """
 NOTES = {
     "identity": """Within these, 501: methods of login other than password and token; scopes of trusts.""",

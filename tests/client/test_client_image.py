@@ -23,7 +23,8 @@ def test_a_token_and_the_catalog_that_leads_everywhere(cloud: Cloud) -> None:
     assert token["project_id"] == cloud.show("token issue")["project_id"] != cloud.show("token issue", "demo")["id"]
     found = {row["Type"]: row["Endpoints"] for row in cloud.show("catalog list")}
     url = (cloud.state / "endpoint").read_text().strip()
-    paths = {"identity": "/identity/v3", "compute": "/compute/v2.1", "image": "/image", "network": "/network"}
+    paths = {kind: f"/{kind}" for kind in ("image", "network", "placement")}
+    paths |= {"identity": "/identity/v3", "compute": "/compute/v2.1"}
     assert {kind: {e["url"] for e in endpoints} for kind, endpoints in found.items()} == {
         kind: {url + path} for kind, path in paths.items()
     }

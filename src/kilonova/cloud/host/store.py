@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any, Final
 
@@ -81,8 +80,6 @@ debt = Table(
     Column("fence", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
-
-_FIELDS = tuple(f.name for f in fields(Host))
 
 # What every boot runs is composed once: that costs several times what running it does.
 _ONE: Final = select(host).where(host.c.id == bindparam("which"))
@@ -291,7 +288,7 @@ def _risen(tx: Tx) -> Any:
 
 
 def _host(row: Row[Any]) -> Host:
-    return Host(**{name: getattr(row, name) for name in _FIELDS})
+    return Host(**row._asdict())
 
 
 def _held(row: Row[Any]) -> Claim:

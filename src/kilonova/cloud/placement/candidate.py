@@ -134,12 +134,13 @@ def _spread(land: Landscape, group: Group, roots: set[str] | None, steps: Iterat
     givers: dict[str, dict[str, list[Place]]] = {}
     if group.with_root and not group.resources:
         givers = {root: {} for root in land.trees if root in land.places}
+    anywhere = not group.member_of and not group.not_member_of
     for name, amount in group.resources.items():
         for place in land.holders(name):
             if not place.has(name, amount) or group.forbidden & place.traits or not _is_in_tree(land, place, group):
                 continue
             for anchor in _anchors(land, place, group):
-                if (roots is None or anchor in roots) and _may_give(land, place, anchor, group):
+                if (roots is None or anchor in roots) and (anywhere or _may_give(land, place, anchor, group)):
                     givers.setdefault(anchor, {}).setdefault(name, []).append(place)
     found: dict[str, list[Option]] = {}
     for anchor, by_class in givers.items():
@@ -158,12 +159,17 @@ def _ways(
     for chosen in itertools.product(*by_class.values()):
         if next(steps) >= MAX_STEPS:
             break
-        traits = set().union(*(place.traits for place in (*root, *chosen)))
-        if all(some & traits for some in group.required):
+        if not group.required or _have(group.required, (*root, *chosen)):
             named = zip(by_class, chosen, strict=True)
             takes = tuple(((place.id, name), group.resources[name]) for name, place in named)
             ways.append(Option(takes, tuple({place.id: None for place in chosen})))
     return ways
+
+
+def _have(required: tuple[frozenset[str], ...], places: tuple[Place, ...]) -> bool:
+    """Whether providers have one trait of each set between them."""
+    traits = set().union(*(place.traits for place in places))
+    return all(some & traits for some in required)
 
 
 def _anchors(land: Landscape, place: Place, group: Group) -> list[str]:

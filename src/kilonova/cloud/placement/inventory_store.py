@@ -65,9 +65,9 @@ def of_host(host: Host) -> dict[str, Stock]:
 
 
 def of_row(row: Row[Any]) -> Stock:
-    """A row as a stock."""
-    told = Inventory(row.total, row.reserved, row.min_unit, row.max_unit, row.step_size, row.allocation_ratio)
-    return Stock(told, row.capacity, row.used, row.updated_at)
+    """A whole row, whose columns stand in this order, as a stock."""
+    _, _, *told, capacity, used, updated_at = tuple(row)
+    return Stock(Inventory(*told), capacity, used, updated_at)
 
 
 def lock(tx: Tx, keys: Collection[Key]) -> dict[Key, Stock]:

@@ -16,14 +16,12 @@ class Place:
     stocks: dict[str, Stock] = field(default_factory=dict)
     traits: set[str] = field(default_factory=set)
     aggregates: set[str] = field(default_factory=set)
+    id: str = field(init=False)
+    root_id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        return self.provider.id
-
-    @property
-    def root_id(self) -> str:
-        return self.provider.root_id
+    def __post_init__(self) -> None:
+        # Read so often in a search that a property is felt.
+        self.id, self.root_id = self.provider.id, self.provider.root_id
 
     def is_like(self, required: Iterable[frozenset[str]], forbidden: frozenset[str]) -> bool:
         """Whether it has one trait of each of `required`, and none of `forbidden`."""
@@ -61,11 +59,10 @@ class Landscape:
     def anchors(self, place: Place) -> list[str]:
         """The roots of the trees that a provider may serve: its own, and where it shares, those with an aggregate in
         common."""
-        own = [place.root_id]
-        if SHARES in place.traits:
-            others = {root for one in place.aggregates for root in self._roots_by_aggregate[one]}
-            own += sorted(others - {place.root_id})
-        return own
+        if SHARES not in place.traits:
+            return [place.root_id]
+        others = {root for one in place.aggregates for root in self._roots_by_aggregate[one]}
+        return [place.root_id, *sorted(others - {place.root_id})]
 
     def ancestors(self, provider_id: str) -> set[str]:
         """A provider and everything above it."""
