@@ -8,10 +8,11 @@ import random
 import pytest
 from sqlalchemy import select
 
+from kilonova.cloud.audit.rows import check, collect
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Ratio
-from kilonova.cloud.placement import allocation_store, inventory_store, landscape_store
-from kilonova.cloud.placement.model import Consumer, Inventory, Wanted
+from kilonova.cloud.placement import allocation_store, inventory_store, landscape_store, provider_store
+from kilonova.cloud.placement.model import Allocation, Consumer, Inventory, Wanted
 from kilonova.cloud.placement.provider_service import Sieve
 from kilonova.cloud.placement.service import PlacementServices
 from kilonova.cloud.placement.table import inventory
@@ -174,3 +175,24 @@ async def test_everything_is_read_at_once(database: Database, services: Placemen
     listed = await services.providers.list(Sieve(required=(frozenset({"CUSTOM_A"}),), resources={"VCPU": 16}))
     assert [one.id for one in listed] == [host]
     assert (await services.providers.traits(host))[1] == sorted(land.places[host].traits)
+
+
+async def test_the_audit_names_what_belongs_to_nobody(database: Database, services: PlacementServices) -> None:
+    own, host = await provider(services, "p", 4), await greet(database, "host1")
+    await services.allocations.replace({new_uuid(): Wanted({own: {KIND: 1}, host: {"VCPU": 2}})})
+    look = lambda: database.read(lambda tx: list(check(collect(tx, ()))))  # noqa: E731
+    assert await look() == []
+    gone, nowhere, unknown = new_uuid(), new_uuid(), new_uuid()
+    server = Consumer(gone, "p", "u", "INSTANCE", 0, is_server=True)
+    await database.write(lambda tx: allocation_store.take(tx, server, [(own, KIND, 1)]))
+    lost = [Allocation(unknown, own, KIND, 1), Allocation(gone, nowhere, KIND, 1)]
+    await database.write(lambda tx: allocation_store.add(tx, lost))
+    child = await services.providers.create("child", None, own)
+    await database.write(lambda tx: provider_store.move(tx, child.id, nowhere, nowhere))
+    assert {(one.kind, one.id, one.problem) for one in await look()} == {
+        ("allocation", gone, "its server does not exist"),
+        ("allocation", gone, f"its provider {nowhere} does not exist"),
+        ("allocation", unknown, "its consumer does not exist"),
+        ("inventory", own, f"the use of {KIND} is not the sum of its allocations"),
+        ("provider", child.id, f"its parent {nowhere} does not exist"),
+    }

@@ -44,7 +44,12 @@ def test_a_group_without_suffix_is_given_by_a_tree_and_who_shares_with_it() -> N
     group = Group(resources={"CPU": 1, "DISK": 5}, forbidden=Set({"T_B"}))
     assert ways(search(land(), Wish((group,)))) == ["a:CPU1 disk:DISK5"]
     fast = Group(resources={"MEM": 1, "VF": 1}, required=(Set({"FAST", "OTHER"}),))
-    assert ways(search(land(), Wish((fast,)))) == ["a0:MEM1 a0c:VF1", "a0c:VF1 a1:MEM1", "b0:MEM1 b0c:VF1", "b0c:VF1 b1:MEM1"]
+    assert ways(search(land(), Wish((fast,)))) == [
+        "a0:MEM1 a0c:VF1",
+        "a0c:VF1 a1:MEM1",
+        "b0:MEM1 b0c:VF1",
+        "b0c:VF1 b1:MEM1",
+    ]
     assert search(land(), Wish((Group(resources={"CPU": 9}),))) == []
     assert len(search(land(), Wish((Group(resources={"CPU": 1}),), limit=1))) == 1
 
