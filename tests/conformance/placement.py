@@ -1,10 +1,10 @@
 """Placement's own functional tests (gabbi) against kilonova's Placement API; not part of the test run.
 
-    python tests/conformance/placement.py OTHER_PYTHON [FILE…]
+    python -m tests.conformance.placement OTHER_PYTHON [FILE…]
 
 OTHER_PYTHON is the interpreter of an environment of its own with `openstack-placement`, `gabbi`, `oslotest` and
 `wsgi-intercept` from PyPI. Each file of tests gets a fresh cloud without hosts, served by kilonova's own listener. What
-Placement's fixtures write into its database is made through the API.
+Placement's fixtures write into its database is made through the API. A run of all files is written into docs/evidence.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ REASONS = {
     "legacy-rbac": "rules of before 2021, which Placement has deprecated",
     "-policy": "needs Placement's configuration of a policy file",
 }
+
+
+ABOUT = (
+    "Placement's own functional tests (gabbi) of openstack-placement 16, unchanged, against kilonova's Placement API. "
+    "Most of what fails compares the words of a message or of a JSON Schema library, not what happened."
+)
 
 
 class Gate:
@@ -63,8 +69,8 @@ class Gate:
         return (not self._strict and "admin" in context.roles) or self._enforcer.permits(context, rule, target)
 
 
-async def serve(place: Path, file: Path, other: str) -> dict[str, Any]:
-    """Run one file of tests against a cloud of its own."""
+async def serve(place: Path, file: Path, other: str) -> list[tuple[str, str, str]]:
+    """Run one file of tests against a cloud of its own: (test, how it ended, why)."""
     from kilonova.cloud.placement.service import PlacementServices
     from kilonova.cloud.server import consumer_store
     from kilonova.edge.openstack.placement.routes import build_placement
@@ -88,7 +94,9 @@ async def serve(place: Path, file: Path, other: str) -> dict[str, Any]:
     server.stop()
     await running
     await db.close()
-    return json.loads(told.read_text()) if told.exists() else {"broken": errors.decode()[-2000:]}
+    if not told.exists():
+        return [(file.name, "fail", errors.decode().strip().rpartition("\n")[2][:200])]
+    return [(f"{file.stem}: {test}", status, why) for test, status, why in json.loads(told.read_text())]
 
 
 class Provider:
@@ -216,11 +224,23 @@ def inside(port: int, told: Path, name: str) -> None:
         suite = driver.build_tests(
             folder, loader, host="127.0.0.1", port=port, fixture_module=fixtures(port), test_loader_name="kilonova"
         )
+        every = [test.id() for test in _tests(suite)]
         result = unittest.TestResult()
         suite.run(result)
-    bad = [(test.id(), text) for test, text in (*result.failures, *result.errors)]
-    skipped = [(test.id(), text) for test, text in result.skipped]
-    told.write_text(json.dumps({"ran": result.testsRun, "bad": bad, "skipped": skipped}))
+    ended = {test.id(): ("fail", _last(text)) for test, text in (*result.failures, *result.errors)}
+    ended |= {test.id(): ("skip", text) for test, text in result.skipped}
+    rows = [(name.partition("_")[2].rpartition(".")[0], *ended.get(name, ("success", ""))) for name in every]
+    told.write_text(json.dumps(rows))
+
+
+def _tests(suite: Any) -> list[Any]:
+    return [one for part in suite for one in _tests(part)] if isinstance(suite, unittest.TestSuite) else [suite]
+
+
+def _last(text: str) -> str:
+    """What an assertion said, without the answer that follows it."""
+    said = [line for line in text.splitlines() if line.startswith(("AssertionError", "httpx.", "ValueError", "Attri"))]
+    return (said[-1] if said else text.strip().rpartition("\n")[2])[:160]
 
 
 def reason(name: str) -> str:
@@ -242,40 +262,30 @@ def _gabbits(other: str) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inside", nargs=2, metavar=("PORT", "RESULT"))
-    parser.add_argument("--verbose", action="store_true")
     parser.add_argument("other")
     parser.add_argument("files", nargs="*")
     given = parser.parse_args()
     if given.inside:
         inside(int(given.inside[0]), Path(given.inside[1]), given.files[0])
         return 0
-    totals: Counter[str] = Counter()
+    from tests.conformance.evidence import Outcome, write
+
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
         for file in sorted(_gabbits(given.other).glob("*.yaml")):
             if given.files and file.name not in given.files:
                 continue
             if why := reason(file.name):
-                totals["files skipped"] += 1
-                say(f"{file.name}: skipped: {why}")
-                continue
-            _tell(file.name, asyncio.run(serve(Path(folder), file, given.other)), totals, verbose=given.verbose)
-    say(", ".join(f"{many} {what}" for what, many in sorted(totals.items())))
-    return 1 if totals["failed"] else 0
-
-
-def _tell(name: str, found: Mapping[str, Any], totals: Counter[str], *, verbose: bool) -> None:
-    if "broken" in found:
-        totals["files broken"] += 1
-        say(f"{name}: {found['broken']}")
-        return
-    bad = found["bad"]
-    totals["passed"] += found["ran"] - len(bad) - len(found["skipped"])
-    totals["failed"] += len(bad)
-    totals["skipped"] += len(found["skipped"])
-    say(f"{name}: {found['ran'] - len(bad)} of {found['ran']}")
-    for test, text in bad:
-        say(f"    {test}")
-        say("\n".join(f"        {line}" for line in text.splitlines()[-(30 if verbose else 2) :]))
+                outcomes.append(Outcome(file.name, "skip", why))
+            else:
+                outcomes += [Outcome(*one) for one in asyncio.run(serve(Path(folder), file, given.other))]
+            say(f"{file.name}: {Counter(one.status for one in outcomes if one.test.startswith(file.stem))}")
+    for one in outcomes:
+        if one.status == "fail":
+            say(f"    {one.test}: {one.why}")
+    if not given.files:
+        write("placement-gabbi", ABOUT, outcomes)
+    return 1 if any(one.status == "fail" for one in outcomes) else 0
 
 
 if __name__ == "__main__":

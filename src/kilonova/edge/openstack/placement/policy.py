@@ -26,7 +26,11 @@ RULES: Final = (
     Rule("admin_or_service_api", "role:admin or role:service"),
     Rule("project_reader_api", "role:reader and project_id:%(project_id)s"),
     Rule("admin_or_project_reader_or_service_api", "role:admin or rule:project_reader_api or role:service"),
-    *(Rule(f"{PREFIX}{noun}:{verb}", "rule:admin_or_service_api") for noun, verbs in _NAMES.items() for verb in verbs),
+    *(
+        Rule(f"{PREFIX}{noun}:{verb}", "rule:admin_or_service_api", _SCOPES)
+        for noun, verbs in _NAMES.items()
+        for verb in verbs
+    ),
     Rule(f"{PREFIX}resource_providers:usages", "rule:admin_or_service_api", _SCOPES),
     Rule(f"{PREFIX}usages", "rule:admin_or_project_reader_or_service_api", _SCOPES),
     Rule(f"{PREFIX}reshaper:reshape", "rule:service_api", _SCOPES),
