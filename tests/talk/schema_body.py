@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ JUNK = st.one_of(
 )  # fmt: skip
 KNOWN: dict[str, list[Any]] = {}
 """Values for properties whose name says what they refer to; the test puts real ids here."""
+
+NAMES = ["a", "key", "name", "hw:x", "VCPU", "CUSTOM_A", "9a1c0b52-5f59-44a1-9a0b-0c6f6f7d2a10"]
+"""Names that a caller may choose where a schema lets him."""
 
 
 def bodies(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
@@ -54,7 +58,8 @@ def _of_kind(kind: str, schema: Mapping[str, Any], name: str) -> st.SearchStrate
         properties = {k: values(v, k) for k, v in schema.get("properties", {}).items()}
         required = set(schema.get("required", ()))
         needed = {k: v for k, v in properties.items() if k in required}
-        return _some(needed, {k: v for k, v in properties.items() if k not in required}, _free(schema))
+        optional = {k: v for k, v in properties.items() if k not in required}
+        return _some(needed, optional, _free(schema), _names(schema))
     if kind == "array":
         items = values(schema.get("items", {}), name)
         return st.lists(items, min_size=schema.get("minItems", 0), max_size=min(schema.get("maxItems", 2), 2))
@@ -77,8 +82,14 @@ def _free(schema: Mapping[str, Any]) -> st.SearchStrategy[Any] | None:
     return None
 
 
+def _names(schema: Mapping[str, Any]) -> list[str]:
+    """Names of the caller's choice that the schema's patterns let pass (all, where none does)."""
+    patterns = list(schema.get("patternProperties", ()))
+    return [name for name in NAMES if any(re.search(pattern, name) for pattern in patterns)] or NAMES
+
+
 def _some(
-    needed: dict[str, Any], optional: dict[str, Any], free: st.SearchStrategy[Any] | None
+    needed: dict[str, Any], optional: dict[str, Any], free: st.SearchStrategy[Any] | None, names: list[str]
 ) -> st.SearchStrategy[dict[str, Any]]:
     """All that is needed, and at most three of the rest: with more, one of them is nearly always refused."""
     chosen = st.lists(st.sampled_from(sorted(optional)), max_size=3, unique=True) if optional else st.just([])
@@ -88,7 +99,7 @@ def _some(
         made = {k: draw(v) for k, v in needed.items()}
         made.update({k: draw(optional[k]) for k in draw(chosen)})
         if free is not None and not made:
-            made = draw(st.dictionaries(st.sampled_from(["a", "key", "name", "hw:x"]), free, min_size=1, max_size=2))
+            made = draw(st.dictionaries(st.sampled_from(names), free, min_size=1, max_size=2))
         return made
 
     return one()

@@ -47,6 +47,8 @@ class Product:
     async def _build(self, place: Path) -> None:
         state = StateDir(place)
         cloud_id = state.prepare()
+        (place / "policy").mkdir(exist_ok=True)
+        (place / "policy" / "placement.yaml").write_text('"placement:reshaper:reshape": "role:admin"\n')
         clock = SystemClock()
         db = await open_database(f"sqlite:///{state.database}", clock)
         await db.write(lambda tx: metadata.create_all(tx.connection))
@@ -65,6 +67,9 @@ class Product:
         self.token = answer.headers["x-subject-token"]
         self.project_id = answer.json()["token"]["project"]["id"]
         await self._know()
+        newest = {"x-auth-token": self.token, "openstack-api-version": "placement 1.39"}
+        made = await self.http.post("/placement/resource_providers", headers=newest, json={"name": "one"})
+        self.ids["resource_providers"] = made.json()["uuid"]
 
     def _counted(self, service: Service, route: Route) -> Route:
         name = _name(service, route)
@@ -150,6 +155,7 @@ class Product:
                 "project_id": [self.project_id],
                 "tenant_id": [self.project_id],
                 "namespace": ["changed", "another"],
+                "resource_class": ["VCPU", "CUSTOM_A"],
                 "cidr": ["10.7.0.0/24", "10.0.0.0/24", "fd00::/64", "bad"],
             }
         )
