@@ -279,7 +279,7 @@ def main() -> int:
                 outcomes.append(Outcome(file.name, "skip", why))
             else:
                 outcomes += [Outcome(*one) for one in asyncio.run(serve(Path(folder), file, given.other))]
-            say(f"{file.name}: {Counter(one.status for one in outcomes if one.test.startswith(file.stem))}")
+            say(f"{file.name}: {Counter(one.status for one in outcomes if one.test.startswith(f'{file.stem}: '))}")
     for one in outcomes:
         if one.status == "fail":
             say(f"    {one.test}: {one.why}")
