@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006_placement"
-down_revision = "0001_initial"
+down_revision = "0005_network"
 
 
 def upgrade() -> None:

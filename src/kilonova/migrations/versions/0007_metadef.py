@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_metadef"
-down_revision = "0005_network"
+down_revision = "0006_placement"
 
 
 def upgrade() -> None:
