@@ -46,7 +46,8 @@ without a valid token is answered 401 first.
 Not built at all: Volume, EC2 and S3, a dashboard, hypervisors other than QEMU/KVM, clouds of several machines.
 """
 NOTES = {
-    "identity": """Within these, 501: methods of login other than password and token; scopes of trusts.""",
+    "identity": """Within these, 501: federated, OAuth1 and external methods of login; trusts of trusts. Endpoint groups
+(`OS-EP-FILTER`) are not built.""",
     "compute": """Within these, 501:
 
 - a create with block devices other than the image's own disk, scheduler hints, injected files, access addresses,

@@ -31,6 +31,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lockout_failures: CountOrOff = 10
     lockout_seconds: Count = 300
     password_days: CountOrOff = 0
+    allow_rescope_scoped_token: bool = True
+    identity_mode: Literal["own", "keystone"] = "own"
+    keystone_url: str = ""
+    keystone_user: str = "kilonova"
+    keystone_password: str = ""
+    keystone_project: str = "service"
+    keystone_domain: str = "Default"
     history_days: Count = 90
     driver: Literal["libvirt", "fake"] = "libvirt"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"

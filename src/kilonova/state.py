@@ -8,7 +8,7 @@ import secrets
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +19,23 @@ from kilonova.core.errors import Conflict
 PRIVATE: Final = 0o600
 USERS: Final = ("admin", "demo")
 OWN: Final = (
-    "clouds.yaml", "endpoint", "guest", "hosts", "images", "keys", "kilonova.db", "kilonova.db-shm", "kilonova.db-wal",
+    "clouds.yaml", "credential-keys",
+    "endpoint", "guest", "hosts", "images", "keys", "kilonova.db", "kilonova.db-shm", "kilonova.db-wal",
     "kilonova.log", "kilonova.pid", "lock", "node", "node-dir", "openrc", "openrc-demo", "public-cidr", "secrets",
-    "ssh", "cloud-uuid",
+    "sign-in", "ssh", "cloud-uuid",
 )  # fmt: skip
 """Everything that kilonova itself puts into the directory; `cloud-uuid` last, so that a clean cut short can go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Where and as whom to ask for a token, by password."""
+
+    address: str
+    user: str
+    password: str = field(repr=False)
+    project: str
+    domain: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,10 @@ class StateDir:
     @property
     def keys(self) -> Path:
         return self.root / "keys"
+
+    @property
+    def credential_keys(self) -> Path:
+        return self.root / "credential-keys"
 
     @property
     def pid_file(self) -> Path:
@@ -132,7 +148,22 @@ class StateDir:
             clouds[name] = {"auth": auth, **kept}
             write(self.root / ("openrc" if user == "admin" else f"openrc-{user}"), _openrc(auth, region), PRIVATE)
         write(self.root / "clouds.yaml", _yaml(clouds), PRIVATE)
+        (self.root / "sign-in").unlink(missing_ok=True)
         write(self.root / "endpoint", url + "\n", 0o644)
+
+    def write_foreign(self, url: str, sign_in: SignIn) -> None:
+        """Where identity is not our own: how this cloud's commands sign in; readable by their owner only."""
+        for name in ("openrc", *(f"openrc-{user}" for user in USERS[1:]), "clouds.yaml"):
+            (self.root / name).unlink(missing_ok=True)
+        write(self.root / "sign-in", msgspec.json.encode(sign_in).decode() + "\n", PRIVATE)
+        write(self.root / "endpoint", url + "\n", 0o644)
+
+    def sign_in(self, user: str) -> SignIn:
+        """How one of the users that every cloud has signs in, or the service user where identity is not our own."""
+        file = self.root / "sign-in"
+        if file.exists():
+            return msgspec.json.decode(file.read_bytes(), type=SignIn)
+        return SignIn(f"{self.endpoint()}/identity/v3", user, self.password(user), user, "Default")
 
     def endpoint(self) -> str | None:
         """Where the cloud on this directory listens, if it ever did."""

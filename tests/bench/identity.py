@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from tests.bench.caller import Caller, login
 from tests.bench.daemon import Daemon, running
 from tests.bench.figure import Figure
 
+from kilonova.cloud.identity.model import Named, Wish
+from kilonova.compose.control import Control
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import metadata, open_database
+from kilonova.settings import Settings
+from kilonova.state import StateDir
+
 GROUP = "token"
 LOGINS = 40
 CHECKS = 2000
+WARM = 20_000
 
 
 async def measure() -> AsyncIterator[Figure]:
@@ -27,6 +37,38 @@ async def measure() -> AsyncIterator[Figure]:
         yield Figure(
             GROUP, "token check (GET /auth/tokens)", cpu, "ms CPU", cpu=cpu, wall=wall, note=f"mean of {CHECKS}"
         )
+    async for one in _in_process():
+        yield one
+
+
+async def _in_process() -> AsyncIterator[Figure]:
+    """The same without HTTP: what the gate of every request costs, on SQLite and as one of several processes."""
+    with tempfile.TemporaryDirectory() as name:
+        state = StateDir(Path(name))
+        cloud_id, clock = state.prepare(), SystemClock()
+        db = await open_database(state.database_url(), clock)
+        await db.write(lambda tx: metadata.create_all(tx.connection))
+        control = Control(Settings(state=state.root, driver="fake"), state, cloud_id, db, clock)
+        await control.found()
+        who, password = Named(name="demo", domain_id="default"), state.password("demo")
+        wish = Wish("project", Named(name="demo", domain_id="default"))
+        cpu = await _own_cost(LOGINS, lambda: control.login.by_password(who, password, wish))
+        yield Figure(GROUP, "token by password, in process", cpu, "ms CPU", 25, cpu=cpu, note=f"mean of {LOGINS}")
+        token = (await control.login.by_password(who, password, wish)).token
+        cpu = await _own_cost(WARM, lambda: control.authenticator.context(token, "req-1"))
+        yield Figure(GROUP, "token check in the gate, warm", cpu, "ms CPU", 0.2, cpu=cpu, note=f"mean of {WARM}")
+        control.passwords.close()
+        await db.close()
+
+
+async def _own_cost(times: int, work: Callable[[], Awaitable[object]]) -> float:
+    """CPU of this process in ms of one of `times`, the first few not counted."""
+    for _ in range(5):
+        await work()
+    before = time.process_time()
+    for _ in range(times):
+        await work()
+    return (time.process_time() - before) / times * 1e3
 
 
 async def _cost(daemon: Daemon, caller: Caller, request: bytes, times: int, status: int) -> tuple[float, float]:

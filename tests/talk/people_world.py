@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from identity_site import assemble
 
-from kilonova.cloud.identity.authenticator import Authenticator
 from kilonova.cloud.identity.bootstrap import Founded, found
-from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.guard import Lockout
-from kilonova.cloud.identity.key import KeyRing
-from kilonova.cloud.identity.login import Login
 from kilonova.cloud.identity.password import Passwords
-from kilonova.cloud.identity.service import Directory
-from kilonova.cloud.identity.token import Tokens
 from kilonova.edge.openstack.identity.policy import RULES
 from kilonova.edge.openstack.identity.routes import build_identity
 from kilonova.edge.openstack.identity.throttle import Throttle
@@ -110,18 +105,12 @@ class People:
 
 async def build_people(place: Path, ids: Mapping[str, str] | None = None) -> People:
     """The world, on the database `test.db` in `place`: settled already with these ids, or empty."""
-    clock, epochs = Moved(), Epochs(sole=True)
+    clock = Moved()
     db = await open_database(f"sqlite:///{place}/test.db", clock)
-    passwords, tokens = Passwords(memory_kib=64, passes=1), Tokens(KeyRing(place / "keys"))
+    passwords = Passwords(memory_kib=64, passes=1)
     lockout = Lockout(failures=3, seconds=60)
-    service = build_identity(
-        Authenticator(db, clock, tokens, epochs),
-        Login(db, clock, tokens, passwords, epochs, lockout=lockout),
-        Directory(db, passwords, epochs, lockout=lockout, password_days=30),
-        Enforcer(RULES),
-        [],
-        throttle=Throttle(6, 60.0, monotonic=clock.monotonic),
-    )
+    services = assemble(db, clock, passwords, place, lockout=lockout, password_days=30)
+    service = build_identity(services, Enforcer(RULES), throttle=Throttle(6, 60.0, monotonic=clock.monotonic))
     transport = httpx.ASGITransport(App([service]))
     client = httpx.AsyncClient(transport=transport, base_url="http://cloud/identity")
     people = People(db, clock, client, await found(db, passwords, "adminpw", "demopw"))

@@ -66,6 +66,7 @@ class Product:
         answer = await self.http.post("/identity/v3/auth/tokens", json={"auth": auth})
         self.token = answer.headers["x-subject-token"]
         self.project_id = answer.json()["token"]["project"]["id"]
+        self.user_id = answer.json()["token"]["user"]["id"]
         await self._know()
         newest = {"x-auth-token": self.token, "openstack-api-version": "placement 1.39"}
         made = await self.http.post("/placement/resource_providers", headers=newest, json={"name": "one"})
@@ -116,6 +117,11 @@ class Product:
             "groups": await make("/identity/v3/groups", "group", name="changed"),
             "domains": await make("/identity/v3/domains", "domain", name="changed"),
             "projects": await make("/identity/v3/projects", "project", name="changed"),
+            "services": await make("/identity/v3/services", "service", type="changed"),
+            "regions": await make("/identity/v3/regions", "region", id="changed"),
+            "credentials": await make(
+                "/identity/v3/credentials", "credential", user_id=self.user_id, type="cert", blob="x"
+            ),
             "os-quota-sets": self.project_id,
             "quotas": self.project_id,
         }
@@ -166,6 +172,8 @@ class Product:
         for at, segment in enumerate(segments):
             if segment.startswith("{"):
                 segments[at] = self.ids.get(segments[at - 1], NOWHERE)
+            if segment == "{user_id}" and segments[at + 1 :] == ["application_credentials"]:
+                segments[at] = self.user_id  # nobody else may make one
         path = "/".join(segments)
         headers = {"x-auth-token": self.token, "content-type": route.media[0]}
         if service.versioning is not None:

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "doctor": "Look for anything that should not be there.",
     "image": "Work with images.",
     "host": "Prepare this machine.",
+    "identity": "Look after identity's keys.",
 }
 
 

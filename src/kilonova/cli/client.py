@@ -25,15 +25,16 @@ class Client:
         self._sign_in(user)
 
     def _sign_in(self, user: str) -> None:
-        domain = {"name": "Default"}
-        who = {"name": user, "password": self.state.password(user), "domain": domain}
+        how = self.state.sign_in(user)
+        domain = {"name": how.domain}
+        who = {"name": how.user, "password": how.password, "domain": domain}
         body = {
             "auth": {
                 "identity": {"methods": ["password"], "password": {"user": who}},
-                "scope": {"project": {"name": user, "domain": domain}},
+                "scope": {"project": {"name": how.project, "domain": domain}},
             }
         }
-        response = self._send("POST", "/identity/v3/auth/tokens", json=body)
+        response = self._send("POST", f"{how.address}/auth/tokens", json=body)
         self._headers["X-Auth-Token"] = response.headers["X-Subject-Token"]
         self.project_id: str = response.json()["token"]["project"]["id"]
 

@@ -14,6 +14,7 @@ from kilonova.compose.edge import build_app
 from kilonova.compose.node import build_agents, check
 from kilonova.core.context import Context
 from kilonova.core.errors import Unavailable
+from kilonova.edge.openstack.keystone import keystone_address
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import metadata, open_database
 from kilonova.kit.db.migrate import migrate
@@ -23,7 +24,7 @@ from kilonova.kit.periodic import Periodic
 from kilonova.node.agent import Agent
 from kilonova.node.driver.failure import DriverError
 from kilonova.settings import Settings
-from kilonova.state import StateDir
+from kilonova.state import SignIn, StateDir
 
 log = Logger(__name__)
 MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
@@ -53,7 +54,7 @@ class Cloud:
         """From the listener outwards: first it answers, then it works, then it has hosts and the first image."""
         control = self.control
         admin = await control.found()
-        control.state.write_credentials(self.url, control.settings.region)
+        self._write_credentials()
         await control.blobs.start()
         self._serving = asyncio.create_task(self._server.serve(), name="http")
         await self._server.ready.wait()
@@ -84,7 +85,22 @@ class Cloud:
         await self.control.blobs.close()
         await self.control.keypairs.close()
         self.control.passwords.close()
+        if self.control.keystone is not None:
+            await self.control.keystone.close()
         await self.control.db.close()
+
+    def _write_credentials(self) -> None:
+        settings = self.control.settings
+        if settings.identity_mode == "own":
+            self.control.state.write_credentials(self.url, settings.region)
+            return
+        names = (
+            settings.keystone_user,
+            settings.keystone_password,
+            settings.keystone_project,
+            settings.keystone_domain,
+        )
+        self.control.state.write_foreign(self.url, SignIn(keystone_address(settings.keystone_url), *names))
 
     async def _start_agents(self) -> None:
         control = self.control

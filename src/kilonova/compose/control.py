@@ -17,15 +17,21 @@ from kilonova.cloud.flow.server_start import ServerStart
 from kilonova.cloud.flow.server_stop import ServerStop
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.host.service import HostService
+from kilonova.cloud.identity.application_credential import ApplicationCredentials
 from kilonova.cloud.identity.authenticator import Authenticator
 from kilonova.cloud.identity.bootstrap import Founded, found
+from kilonova.cloud.identity.catalog import CatalogService
+from kilonova.cloud.identity.credential import Credentials
 from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.guard import Lockout
 from kilonova.cloud.identity.key import KeyRing
+from kilonova.cloud.identity.limit import Limits
 from kilonova.cloud.identity.login import Login
+from kilonova.cloud.identity.model import Endpoint
 from kilonova.cloud.identity.password import Passwords
 from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
+from kilonova.cloud.identity.trust import Trusts
 from kilonova.cloud.image import task_store
 from kilonova.cloud.image.importing import ImageImports
 from kilonova.cloud.image.member import ImageMembers
@@ -54,9 +60,11 @@ from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
 from kilonova.compose.address import free_public_cidr
+from kilonova.compose.foreign import build_keystone
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import NotFound
 from kilonova.core.ids import new_request_id, new_uuid
+from kilonova.edge.openstack.auth import Known
 from kilonova.kit.blob.directory import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SECOND, Clock
@@ -70,6 +78,13 @@ from kilonova.state import StateDir
 
 GIB: Final = 1 << 30
 CONSOLE_BYTES: Final = 100 * 1024
+ENDPOINTS: Final = (
+    Endpoint("identity", "keystone", "/identity/v3"),
+    Endpoint("compute", "nova", "/compute/v2.1"),
+    Endpoint("image", "glance", "/image"),
+    Endpoint("network", "neutron", "/network"),
+    Endpoint("placement", "placement", "/placement"),
+)
 
 
 class Control:
@@ -94,12 +109,21 @@ class Control:
         epochs = Epochs(sole=sole)
         tokens = Tokens(KeyRing(self.state.keys))
         self.passwords = Passwords()
-        lifetime = self.settings.token_minutes * 60
+        self.credentials = Credentials(self.db, self.clock, KeyRing(self.state.credential_keys))
         lockout = Lockout(self.settings.lockout_failures, self.settings.lockout_seconds)
-        self.login = Login(self.db, self.clock, tokens, self.passwords, epochs, lifetime=lifetime, lockout=lockout)
+        self.login = Login(
+            self.db, self.clock, tokens, self.passwords, epochs, lifetime=self.settings.token_minutes * 60,
+            lockout=lockout, rescope=self.settings.allow_rescope_scoped_token, open_blob=self.credentials.read_blob,
+        )  # fmt: skip
         self.authenticator = Authenticator(self.db, self.clock, tokens, epochs)
+        self.keystone = build_keystone(self.settings, self.clock)
+        self.known: Known = self.keystone or self.authenticator
         days = self.settings.password_days
         self.directory = Directory(self.db, self.passwords, epochs, lockout=lockout, password_days=days)
+        self.catalog = CatalogService(self.db, epochs)
+        self.applications = ApplicationCredentials(self.db, self.passwords, epochs)
+        self.trusts = Trusts(self.db, epochs)
+        self.limits = Limits(self.db)
 
     def _build_nouns(self) -> None:
         keep_free = int(self.settings.low_disk_gb * GIB)
@@ -161,6 +185,7 @@ class Control:
         """Whatever a cloud starts with, made if absent; answers the administrator."""
         passwords = [self.state.password(user) for user in ("admin", "demo")]
         founded = await found(self.db, self.passwords, passwords[0], passwords[1])
+        await self.catalog.found(ENDPOINTS, self.settings.region)
         admin = _administrator(founded)
         await self.flavors.bootstrap()
         await self.metadefs.bootstrap()
@@ -194,6 +219,8 @@ class Control:
 
     async def project_exists(self, project_id: str) -> bool:
         """Whether identity knows this project."""
+        if self.keystone is not None:
+            return await self.keystone.project_exists(project_id)
         try:
             await self.directory.show("project", project_id)
         except NotFound:

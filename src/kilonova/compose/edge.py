@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from kilonova import __version__
-from kilonova.cloud.identity.model import Endpoint
-from kilonova.compose.control import Control
+from kilonova.compose.control import ENDPOINTS, Control
 from kilonova.edge.openstack.auth import Gate
 from kilonova.edge.openstack.compute.policy import RULES as COMPUTE_RULES
 from kilonova.edge.openstack.compute.routes import ComputeServices, build_compute
 from kilonova.edge.openstack.identity.policy import RULES as IDENTITY_RULES
-from kilonova.edge.openstack.identity.routes import build_identity
+from kilonova.edge.openstack.identity.routes import IdentityServices, build_identity
 from kilonova.edge.openstack.image.policy import RULES as IMAGE_RULES
 from kilonova.edge.openstack.image.protection import load_protection
 from kilonova.edge.openstack.image.routes import ImageServices, build_image_service
@@ -27,14 +25,6 @@ from kilonova.edge.watch.routes import build_watch
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
 
-ENDPOINTS: Final = (
-    Endpoint("identity", "keystone", "/identity/v3"),
-    Endpoint("compute", "nova", "/compute/v2.1"),
-    Endpoint("image", "glance", "/image"),
-    Endpoint("network", "neutron", "/network"),
-    Endpoint("placement", "placement", "/placement"),
-)
-
 
 def build_app(control: Control) -> App:
     """The ASGI application that serves everything."""
@@ -43,15 +33,12 @@ def build_app(control: Control) -> App:
 
 
 def build_services(control: Control) -> Sequence[Service]:
-    """One service a dialect."""
+    """One service a dialect; identity only where it is kilonova's own."""
     observe = control.metrics.observe_request
-    identity = build_identity(
-        control.authenticator, control.login, control.directory, _enforcer(control, "identity", IDENTITY_RULES),
-        ENDPOINTS, region=control.settings.region, observe=observe,
-    )  # fmt: skip
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
     placement = build_placement(control.resources, _gate(control, "placement", PLACEMENT_RULES), observe=observe)
-    return [identity, _image(control), network, placement, _compute(control), _watch(control), _web(control)]
+    identity = [] if control.keystone else [_identity(control)]
+    return [*identity, _image(control), network, placement, _compute(control), _watch(control), _web(control)]
 
 
 def _image(control: Control) -> Service:
@@ -61,6 +48,17 @@ def _image(control: Control) -> Service:
     )  # fmt: skip
     gate = _gate(control, "image", (*protection.rules(), *IMAGE_RULES))
     return build_image_service(services, gate, observe=control.metrics.observe_request)
+
+
+def _identity(control: Control) -> Service:
+    return build_identity(
+        IdentityServices(
+            control.authenticator, control.login, control.directory, control.catalog, control.applications,
+            control.credentials, control.trusts, control.limits, control.clock,
+        ),
+        _enforcer(control, "identity", IDENTITY_RULES),
+        observe=control.metrics.observe_request,
+    )  # fmt: skip
 
 
 def _compute(control: Control) -> Service:
@@ -94,7 +92,7 @@ def _web(control: Control) -> Service:
 
 
 def _gate(control: Control, name: str, rules: Sequence[Rule]) -> Gate:
-    return Gate(control.authenticator, _enforcer(control, name, rules))
+    return Gate(control.known, _enforcer(control, name, rules))
 
 
 def _enforcer(control: Control, name: str, rules: Sequence[Rule]) -> Enforcer:

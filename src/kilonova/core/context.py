@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from kilonova.core.access import AccessRule
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -36,6 +38,15 @@ class Context:
     system: bool = False
     is_admin: bool = False
     expires_at: int = 0
+    restricted: bool = False
+    """Asks by an application credential that may not make others like it."""
+    delegated: bool = False
+    """Asks by a trust, an application credential or an access key: with part of a user's rights."""
+    by_application: bool = False
+    """Asks by an application credential."""
+    trust_id: str = ""
+    access_rules: tuple[AccessRule, ...] | None = None
+    """The only requests that this caller may make; None allows all."""
 
     @property
     def scope(self) -> Scope:

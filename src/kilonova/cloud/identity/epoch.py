@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kilonova.cloud.identity import store_epoch
+from kilonova.cloud.identity import dependent, store_epoch
 from kilonova.kit.db import Tx
 
 
@@ -18,8 +18,14 @@ class Epochs:
         self.generation = 0
 
     def bump(self, tx: Tx, subject: str) -> None:
-        """Make every cached context of `subject` stale, here and everywhere, once `tx` is durable."""
+        """Make every cached context of `subject` stale, here and everywhere, once `tx` is durable. What rests on rights
+        that `tx` took away ends with them. Asked after the change."""
         store_epoch.bump(tx, subject)
+        dependent.end(tx, subject)
+        tx.after_commit(self._advance)
+
+    def touch(self, tx: Tx) -> None:
+        """Something else that is remembered by `generation` has changed, though nobody's rights."""
         tx.after_commit(self._advance)
 
     def _advance(self) -> None:

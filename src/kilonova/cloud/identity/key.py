@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,9 +43,21 @@ class KeyRing:
         """What a token holds. Raises Unauthenticated for what none of the keys made."""
         self._refresh()
         try:
-            return self._fernet.decrypt(token.encode("ascii") + b"=" * (-len(token) % 4))
+            sealed = token.encode("ascii") + b"=" * (-len(token) % 4)
+            try:
+                return self._fernet.decrypt(sealed)
+            except InvalidToken:
+                # Perhaps another process has just begun to use a key that came after our last look.
+                self._looked = 0.0
+                self._refresh()
+                return self._fernet.decrypt(sealed)
         except (InvalidToken, UnicodeEncodeError, ValueError):
             raise Unauthenticated("The token is not valid.") from None
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the keys there are: the primary one first, the staged one (0) last."""
+        return sorted(self._numbers(), reverse=True)
 
     def rotate(self, keep: int = 3) -> None:
         """The staged key becomes primary, a new one is staged, and the oldest go until `keep` are left (at least 2)."""
@@ -61,12 +74,14 @@ class KeyRing:
         if moment - self._looked > LOOK_SECONDS:
             self._looked = moment
             if self._directory.stat().st_mtime_ns != self._seen:
-                self._fernet = self._load()
+                with suppress(FileNotFoundError):  # a key that is dropped while we read; the next look is soon
+                    self._fernet = self._load()
 
     def _load(self) -> MultiFernet:
-        self._seen = self._directory.stat().st_mtime_ns
-        newest_first = sorted(self._numbers(), reverse=True)
-        return MultiFernet([Fernet(self._path(number).read_bytes().strip()) for number in newest_first])
+        seen = self._directory.stat().st_mtime_ns
+        found = MultiFernet([Fernet(self._path(number).read_bytes().strip()) for number in self.numbers])
+        self._seen = seen
+        return found
 
     def _numbers(self) -> list[int]:
         return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdecimal())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from kilonova.core.access import AccessRule
+
 DEFAULT_DOMAIN: Final = "default"
 ROLES: Final = ("reader", "member", "manager", "admin", "service")
 IMPLICATIONS: Final = (("admin", "manager"), ("manager", "member"), ("member", "reader"))
@@ -146,6 +148,8 @@ class Wish:
 
     kind: ScopeKind | None = None
     target: Named = Named()
+    trust_id: str = ""
+    """Asks for what this trust delegates, and for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +163,47 @@ class Ticket:
     issued_at: int
     expires_at: int
     audit_ids: tuple[str, ...]
+    trust_id: str = ""
+    credential_id: str = ""
+    """The application credential that it was got with."""
 
     @property
     def project_id(self) -> str | None:
         return self.target_id if self.kind == "project" else None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCredential:
+    """A secret of its own for a program, with some of its user's roles on one project. The secret's hash never leaves
+    the store. `access_rules` are ids; None allows every request."""
+
+    id: str
+    name: str
+    user_id: str
+    project_id: str
+    roles: tuple[str, ...]
+    description: str = ""
+    expires_at: int | None = None
+    unrestricted: bool = False
+    access_rules: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What one user (the trustor) lets another (the trustee) do on a project, as oneself or in the trustor's name."""
+
+    id: str
+    trustor_user_id: str
+    trustee_user_id: str
+    project_id: str | None
+    roles: tuple[str, ...]
+    impersonation: bool
+    expires_at: int | None = None
+    remaining_uses: int | None = None
+
+    def other(self, user_id: str) -> str:
+        """The one of the two who is not `user_id`."""
+        return self.trustee_user_id if user_id == self.trustor_user_id else self.trustor_user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +217,14 @@ class Session:
     project: Project | None = None
     domain: Domain | None = None
     """The domain of the project, or the domain that the ticket is scoped to."""
+    trust: Trust | None = None
+    credential: ApplicationCredential | None = None
+    access_rules: tuple[AccessRule, ...] | None = None
+
+    @property
+    def is_delegated(self) -> bool:
+        """Whether this is part of a user's rights, got by something other than the user's own password."""
+        return self.credential is not None or self.trust is not None or "ec2credential" in self.ticket.methods
 
 
 @dataclass(frozen=True, slots=True)

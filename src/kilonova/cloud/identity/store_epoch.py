@@ -25,7 +25,7 @@ identity_revocation = Table(
 GLOBAL: Final = "global"
 Seen = tuple[tuple[str, int], ...]
 _READ: Final = select(identity_epoch.c.subject, identity_epoch.c.epoch).where(
-    identity_epoch.c.subject.in_((bindparam("everyone"), bindparam("user"), bindparam("project")))
+    identity_epoch.c.subject.in_((bindparam("everyone"), bindparam("user"), bindparam("project"), bindparam("other")))
 )
 
 
@@ -46,9 +46,11 @@ def bump(tx: Tx, subject: str) -> None:
         tx.execute(raised)
 
 
-def read(tx: Tx, user_id: str, project_id: str | None) -> Seen:
-    """The epochs that a context of this user and project rests on; those that were never raised are absent."""
-    rows = tx.execute(_READ, {"everyone": GLOBAL, "user": user(user_id), "project": project(project_id)})
+def read(tx: Tx, user_id: str, project_id: str | None, other_id: str = "") -> Seen:
+    """The epochs that a context of this user and project rests on, and of the other party to a trust; those that were
+    never raised are absent."""
+    subjects = {"user": user(user_id), "project": project(project_id), "other": user(other_id)}
+    rows = tx.execute(_READ, {"everyone": GLOBAL, **subjects})
     return tuple(sorted((str(row.subject), int(row.epoch)) for row in rows))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from kilonova.cloud.identity.authenticator import Authenticator
 from kilonova.core.context import Context
 from kilonova.core.errors import Unauthenticated
 from kilonova.core.ids import is_uuid
@@ -17,13 +16,24 @@ from kilonova.kit.http.route import Fault
 FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {"uuid": is_uuid}
 """JSON Schema formats as OpenStack means them: a UUID with or without dashes."""
 
+SERVICE_ROLE: Final = "service"
 REQUEST_ID: Final = "x-openstack-request-id"
+
+
+class Known(Protocol):
+    """Who holds a token: this cloud's own identity, or another one."""
+
+    async def context(self, token: str, request_id: str) -> Context:
+        """The caller. Raises Unauthenticated, Unavailable."""
+
+    async def lenient_context(self, token: str, request_id: str) -> Context:
+        """As `context`, for a token that may have expired not long ago."""
 
 
 class Gate:
     """X-Auth-Token → the caller, and policy."""
 
-    def __init__(self, authenticator: Authenticator, enforcer: Enforcer) -> None:
+    def __init__(self, authenticator: Known, enforcer: Enforcer) -> None:
         self._authenticator = authenticator
         self._enforcer = enforcer
 
@@ -32,11 +42,39 @@ class Gate:
         token = request.header("x-auth-token")
         if not token:
             raise Unauthenticated(DENIED)
-        return await self._authenticator.context(token, request.request_id)
+        service_token = request.header("x-service-token")
+        if service_token is not None:
+            return await self._for_service(token, service_token, request.request_id)
+        context = await self._authenticator.context(token, request.request_id)
+        if context.access_rules is not None:
+            _check_access(context, request)
+        return context
+
+    async def _for_service(self, token: str, service_token: str, request_id: str) -> Context:
+        """A user's token that a service hands on with its own: the user's may have expired meanwhile, and access rules
+        were about what the user asked the service. Raises Unauthenticated."""
+        service = await self._authenticator.context(service_token, request_id)
+        if SERVICE_ROLE not in service.roles:
+            raise Unauthenticated(DENIED)
+        return await self._authenticator.lenient_context(token, request_id)
 
     def permits(self, context: Context, rule: str, target: Mapping[str, Any]) -> bool:
         """Whether policy lets the caller do `rule` to `target`."""
         return self._enforcer.permits(context, rule, target)
+
+
+def _check_access(context: Context, request: Request) -> None:
+    """The request must be one that the caller's access rules name, by its path with or without the service's place on
+    this listener. Raises Unauthenticated, as keystonemiddleware does."""
+    service = request.service
+    if service is None:
+        raise Unauthenticated(DENIED)
+    paths = (request.path, request.path.removeprefix(service.prefix))
+    if service.name == "identity" and request.method == "GET" and paths[1] == "/v3/auth/tokens":
+        return
+    rules = context.access_rules or ()
+    if not any(rule.permits(service.name, request.method, path) for rule in rules for path in paths):
+        raise Unauthenticated(DENIED)
 
 
 def build_service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kilonova.edge.openstack.identity.credential_policy import CREDENTIAL_RULES
 from kilonova.edge.openstack.policy import Rule
 
 _ADMIN: Final = "rule:admin_required"
@@ -94,6 +95,7 @@ _PEOPLE: Final = {
 RULES: Final = (
     Rule("admin_required", "role:admin and domain_id:None"),
     Rule("owner", "user_id:%(target.user.id)s"),
+    *CREDENTIAL_RULES,
     Rule(
         "domain_managed_target_role",
         " or ".join(f"'{name}':%(target.role.name)s" for name in ("manager", "member", "reader")),

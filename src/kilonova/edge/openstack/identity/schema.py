@@ -108,60 +108,6 @@ CHANGE_PASSWORD: Final = _wrap(
     },
 )
 
-_REFERENCE: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {"id": {"type": "string", "maxLength": 255}, "name": {"type": "string", "maxLength": 255}},
-}
-_PLACED: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {**_REFERENCE["properties"], "domain": _REFERENCE},
-}
-_SCOPE: Final[dict[str, Any]] = {
-    "type": ["object", "string"],
-    "properties": {
-        "project": _PLACED,
-        "domain": _REFERENCE,
-        "system": {"type": "object", "properties": {"all": {"const": True}}, "required": ["all"]},
-        "unscoped": {"type": "object"},
-    },
-}
-_METHODS: Final[dict[str, Any]] = {
-    "type": "array",
-    "items": {"type": "string", "maxLength": 64},
-    "minItems": 1,
-    "maxItems": 8,
-}
-_BY_PASSWORD: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "user": {
-            "type": "object",
-            "properties": {**_PLACED["properties"], "password": {"type": "string"}},
-            "required": ["password"],
-        }
-    },
-    "required": ["user"],
-}
-LOGIN: Final = _wrap(
-    "auth",
-    {
-        "type": "object",
-        "properties": {
-            "identity": {
-                "type": "object",
-                "properties": {
-                    "methods": _METHODS,
-                    "password": _BY_PASSWORD,
-                    "token": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
-                },
-                "required": ["methods"],
-            },
-            "scope": _SCOPE,
-        },
-        "required": ["identity"],
-    },
-)
-
 _STRING: Final = single({"type": "string", "maxLength": 255})
 _FILTERS: Final = ("name", "domain_id", "parent_id", "enabled", "is_domain", "password_expires_at", "limit", "marker")
 LIST: Final = query(dict.fromkeys(_FILTERS, _STRING))

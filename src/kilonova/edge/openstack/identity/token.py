@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kilonova.cloud.identity.catalog import CatalogService
 from kilonova.cloud.identity.login import Issued, Login
 from kilonova.cloud.identity.model import Named, Session, Wish
+from kilonova.cloud.identity.proof import Proof
 from kilonova.cloud.identity.service import Directory
-from kilonova.core.errors import Invalid, NotBuilt, NotFound, Unauthenticated
-from kilonova.edge.openstack.identity import schema, view
-from kilonova.edge.openstack.identity.catalog import Catalog
+from kilonova.core.errors import Forbidden, Invalid, NotBuilt, NotFound, Unauthenticated
+from kilonova.edge.openstack.identity import body, view
+from kilonova.edge.openstack.identity.catalog import show_catalog, show_catalog_to
 from kilonova.kit.http import PUBLIC, Request, Response, Route
 from kilonova.kit.http.route import Answer
 
-_UNBUILT_METHODS: Final = frozenset({"application_credential", "totp", "oauth1", "mapped", "saml2", "openid"})
+_METHODS: Final = ("password", "token", "totp", "application_credential")
+_UNBUILT_METHODS: Final = frozenset({"oauth1", "mapped", "saml2", "openid", "kerberos", "external"})
+_RULES_HEADER: Final = "openstack-identity-access-rules"
 _VARY: Final = ("vary", "X-Auth-Token")
 
 
 class TokenRoutes:
     """The routes under `/v3/auth`."""
 
-    def __init__(self, login: Login, directory: Directory, catalog: Catalog) -> None:
+    def __init__(self, login: Login, directory: Directory, catalog: CatalogService) -> None:
         self._login = login
         self._directory = directory
         self._catalog = catalog
@@ -29,7 +33,7 @@ class TokenRoutes:
     def routes(self) -> list[Route]:
         tokens = "/auth/tokens"
         return [
-            Route("POST", tokens, self.issue, PUBLIC, schema=schema.LOGIN, success=201),
+            Route("POST", tokens, self.issue, PUBLIC, schema=body.LOGIN, success=201),
             Route("GET", tokens, self.show, "identity:validate_token", target=self._subject),
             Route("HEAD", tokens, self.show, "identity:check_token", target=self._subject),
             Route("DELETE", tokens, self.revoke, "identity:revoke_token", target=self._subject),
@@ -41,10 +45,10 @@ class TokenRoutes:
 
     async def issue(self, request: Request) -> Answer:
         issued = await self._authenticate(request.json["auth"])
-        return self._shown(request, issued.session, 201, issued.token)
+        return await self._shown(request, issued.session, 201, issued.token)
 
     async def show(self, request: Request) -> Answer:
-        return self._shown(request, request.state["subject"], 200, request.header("x-subject-token") or "")
+        return await self._shown(request, request.state["subject"], 200, request.header("x-subject-token") or "")
 
     async def revoke(self, request: Request) -> Answer:
         await self._login.revoke(request.header("x-subject-token") or "")
@@ -52,7 +56,9 @@ class TokenRoutes:
 
     async def show_catalog(self, request: Request) -> Answer:
         link = f"{request.service_url}/v3/auth/catalog"
-        return {"catalog": self._catalog.document(request.base_url), "links": {"self": link}}
+        if request.context.project_id is None and request.context.domain_id is None and not request.context.system:
+            raise Forbidden("You are not authorized to perform the requested action: get_auth_catalog without a scope.")
+        return {"catalog": show_catalog_to(await self._catalog.listings(), request), "links": {"self": link}}
 
     async def list_projects(self, request: Request) -> Answer:
         root = f"{request.service_url}/v3"
@@ -78,30 +84,66 @@ class TokenRoutes:
         if not token:
             raise NotFound("Could not find token: it goes in the X-Subject-Token header.")
         try:
-            session = await self._login.validate(token)
+            session = await self._login.validate(token, allow_expired=_flag(request, "allow_expired"))
         except Unauthenticated:
             raise NotFound("Could not find token.") from None
+        if session.access_rules is not None and not _enforces_rules(request):
+            # Who does not know of access rules would take the token for one that may do everything.
+            raise NotFound("Could not find token.")
         request.state["subject"] = session
         return {"target.token.user_id": session.user.id}
 
-    def _shown(self, request: Request, session: Session, status: int, token: str) -> Response:
-        catalog = None if "nocatalog" in request.query else self._catalog.document(request.base_url)
+    async def _shown(self, request: Request, session: Session, status: int, token: str) -> Response:
+        catalog = None
+        if "nocatalog" not in request.query:
+            catalog = show_catalog(await self._catalog.listings(), session, request.base_url)
         document = view.token(session, catalog)
         return Response.json(document, status, [("x-subject-token", token), _VARY])
 
     async def _authenticate(self, auth: Mapping[str, Any]) -> Issued:
         identity, wish = auth["identity"], _wish(auth.get("scope"))
-        methods = set(identity["methods"])
-        if methods & _UNBUILT_METHODS:
+        methods = list(dict.fromkeys(identity["methods"]))
+        if set(methods) & _UNBUILT_METHODS:
             raise NotBuilt("This authentication method is not implemented")
-        if methods == {"password"} and "password" in identity:
-            user = identity["password"]["user"]
-            return await self._login.by_password(_placed(user, "user"), user["password"], wish)
-        if methods == {"token"} and "token" in identity:
-            return await self._login.by_token(identity["token"]["id"], wish)
-        if methods <= {"password", "token"}:
-            raise Invalid("Expecting to find in identity exactly the method that it names.")
-        raise Unauthenticated("Attempted to authenticate with an unsupported method.")
+        if not set(methods) <= set(_METHODS):
+            raise Unauthenticated("Attempted to authenticate with an unsupported method.")
+        if any(method not in identity for method in methods):
+            raise Invalid("Expecting to find in identity exactly the methods that it names.")
+        if "application_credential" in methods and "scope" in auth:
+            raise Unauthenticated("Invalid application credential: Application credentials cannot request a scope.")
+        return await self._login.log_in([_proof(method, identity[method]) for method in methods], wish)
+
+
+def _proof(method: str, given: Mapping[str, Any]) -> Proof:
+    if method == "token":
+        return Proof("token", given["id"])
+    if method == "application_credential":
+        return _application_proof(given)
+    user = given["user"]
+    return Proof(method, user["passcode" if method == "totp" else "password"], _placed(user, "user"))
+
+
+def _application_proof(given: Mapping[str, Any]) -> Proof:
+    secret = given["secret"]
+    if "id" in given:
+        return Proof("application_credential", secret, credential_id=given["id"])
+    if "name" not in given or "user" not in given:
+        raise Invalid("Expecting to find id, or name and user, in application_credential.")
+    who = _placed(given["user"], "user")
+    return Proof("application_credential", secret, who, credential_name=given["name"])
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_one(name)
+    return value is not None and value.lower() not in ("0", "false")
+
+
+def _enforces_rules(request: Request) -> bool:
+    """Whether whoever asks says that it obeys access rules (as keystonemiddleware does, by its version of them)."""
+    try:
+        return float(request.header(_RULES_HEADER) or 0) >= 1
+    except ValueError:
+        return False
 
 
 def _wish(scope: Any) -> Wish:
@@ -110,7 +152,7 @@ def _wish(scope: Any) -> Wish:
     if scope == "unscoped":
         return Wish("unscoped")
     if not isinstance(scope, dict) or len(scope) != 1:
-        raise Invalid("Expecting to find exactly one of project, domain, system or unscoped in scope.")
+        raise Invalid("Expecting to find exactly one of project, domain, system, OS-TRUST:trust or unscoped in scope.")
     if "project" in scope:
         return Wish("project", _placed(scope["project"], "project"))
     if "domain" in scope:
@@ -119,6 +161,8 @@ def _wish(scope: Any) -> Wish:
         return Wish("system")
     if "unscoped" in scope:
         return Wish("unscoped")
+    if "OS-TRUST:trust" in scope:
+        return Wish("project", trust_id=scope["OS-TRUST:trust"]["id"])
     raise NotBuilt("This kind of scope is not implemented")
 
 

@@ -131,6 +131,7 @@ def token(session: Session, catalog: list[dict[str, Any]] | None) -> dict[str, A
         "issued_at": moment(ticket.issued_at),
         "expires_at": moment(ticket.expires_at),
     }
+    shown |= _delegation(session)
     if ticket.kind == "unscoped":
         return {"token": shown}
     if session.project is not None and session.domain is not None:
@@ -144,6 +145,27 @@ def token(session: Session, catalog: list[dict[str, Any]] | None) -> dict[str, A
     if catalog is not None:
         shown["catalog"] = catalog
     return {"token": shown}
+
+
+def _delegation(session: Session) -> dict[str, Any]:
+    """What a token says of the trust or the application credential that it was got by."""
+    shown: dict[str, Any] = {}
+    if session.trust is not None:
+        shown["OS-TRUST:trust"] = {
+            "id": session.trust.id,
+            "trustor_user": {"id": session.trust.trustor_user_id},
+            "trustee_user": {"id": session.trust.trustee_user_id},
+            "impersonation": session.trust.impersonation,
+        }
+    if session.credential is not None:
+        one = session.credential
+        shown["application_credential"] = {"id": one.id, "name": one.name, "restricted": not one.unrestricted}
+        if session.access_rules is not None:
+            shown["application_credential"]["access_rules"] = [
+                {"id": rule.id, "service": rule.service, "method": rule.method, "path": rule.path}
+                for rule in session.access_rules
+            ]
+    return shown
 
 
 def assignment(row: Assignment | Effective, root: str, names: dict[str, dict[str, Any]] | None) -> dict[str, Any]:
