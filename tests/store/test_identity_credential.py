@@ -128,7 +128,7 @@ async def test_a_trusted_token_is_void_at_once_in_every_process(site: Site, act:
             await site.directory.change("user", ids.admin_user_id, {"enabled": False})
         case "revoke":
             member = ids.role_ids["member"]
-            await site.directory.revoke(Assignment(ids.demo_user_id, "project", ids.demo_project_id, member))
+            await site.directory.rights.revoke(Assignment(ids.demo_user_id, "project", ids.demo_project_id, member))
         case "delete trust":
             await site.trusts.delete(trust_id)
         case "token":
@@ -141,14 +141,28 @@ async def test_an_application_ends_in_the_transaction_that_takes_its_role(site: 
     assert await site.counts(token)
     ids = site.ids
     member = Assignment(ids.demo_user_id, "project", ids.demo_project_id, ids.role_ids["member"])
-    await site.directory.revoke(member)
-    await site.directory.grant(member)
+    await site.directory.rights.revoke(member)
+    await site.directory.rights.grant(member)
     assert not await site.counts(token)
     with pytest.raises(NotFound):
         await site.applications.show(ids.demo_user_id, identifier)
 
 
-@pytest.mark.parametrize("kind", ["user", "project"])
+async def test_an_application_ends_with_the_group_that_gave_its_role(site: Site) -> None:
+    ids, directory = site.ids, site.directory
+    group = await directory.create("group", {"name": "g", "domain_id": "default"})
+    await directory.groups.add(group.id, ids.demo_user_id)
+    admin = Assignment(group.id, "project", ids.demo_project_id, ids.role_ids["admin"], "group")
+    await directory.rights.grant(admin)
+    identifier, token = await an_application(site)
+    assert await site.counts(token)
+    await directory.delete("group", group.id)
+    assert not await site.counts(token)
+    with pytest.raises(NotFound):
+        await site.applications.show(ids.demo_user_id, identifier)
+
+
+@pytest.mark.parametrize("kind", ["user", "project", "domain"])
 async def test_everything_goes_with_its_user_or_project(site: Site, kind: str) -> None:
     ids = site.ids
     await an_application(site)
@@ -161,8 +175,12 @@ async def test_everything_goes_with_its_user_or_project(site: Site, kind: str) -
         "secret": "s",
     }
     await site.db.write(lambda tx: credential_store.create(tx, credential))
-    identifier = ids.demo_user_id if kind == "user" else ids.demo_project_id
-    await site.directory.delete(kind, identifier)
+    if kind == "domain":
+        # All that was in it goes without being named one by one.
+        await site.db.write(lambda tx: store.remove(tx, "user", ids.demo_user_id))
+        await site.db.write(lambda tx: dependent.end(tx, store_epoch.GLOBAL))
+    else:
+        await site.directory.delete(kind, ids.demo_user_id if kind == "user" else ids.demo_project_id)
     left = await site.db.read(
         lambda tx: (
             application_credential_store.list_credentials(tx, {}),

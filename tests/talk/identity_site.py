@@ -83,7 +83,7 @@ class Site:
         user = await self.services.directory.create("user", values)
         if role is not None:
             target = self.ids.demo_project_id if place == "project" else "all"
-            await self.services.directory.grant(Assignment(user.id, place, target, self.ids.role_ids[role]))
+            await self.services.directory.rights.grant(Assignment(user.id, place, target, self.ids.role_ids[role]))
         return str(user.id)
 
 

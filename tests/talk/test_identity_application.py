@@ -175,7 +175,7 @@ async def test_it_ends_with_what_it_rests_on(site: Site, act: str) -> None:
     member = Assignment(ids.demo_user_id, "project", ids.demo_project_id, ids.role_ids["member"])
     match act:
         case "role":
-            await directory.revoke(member)
+            await directory.rights.revoke(member)
         case "project":
             await directory.delete("project", ids.demo_project_id)
         case "user":
@@ -191,7 +191,7 @@ async def test_it_ends_with_what_it_rests_on(site: Site, act: str) -> None:
     assert (await use(site, made)).status_code == (201 if act == "password" else 401)
     if act == "role":
         # A role that comes back does not bring back what it once led to.
-        await directory.grant(member)
+        await directory.rights.grant(member)
         assert (await use(site, made)).status_code == 401
         assert (await site.ask("GET", place(site), "demo")).json()["application_credentials"] == []
 

@@ -98,7 +98,7 @@ async def test_who_sees_and_removes_trusts(site: Site) -> None:
     await site.add("other")
     trustee = await friend(site)
     member = Assignment(trustee, "project", site.ids.demo_project_id, site.ids.role_ids["member"])
-    await site.services.directory.grant(member)
+    await site.services.directory.rights.grant(member)
     trust = (await grant(site)).json()["trust"]
     trusts, one = "/v3/OS-TRUST/trusts", f"/v3/OS-TRUST/trusts/{trust['id']}"
     roles = f"{one}/roles/{site.ids.role_ids['reader']}"
@@ -151,7 +151,7 @@ async def test_it_ends_with_what_it_rests_on(site: Site, act: str) -> None:
     match act:
         case "role":
             member = Assignment(ids.demo_user_id, "project", ids.demo_project_id, ids.role_ids["member"])
-            await directory.revoke(member)
+            await directory.rights.revoke(member)
         case "trustor":
             await directory.delete("user", ids.demo_user_id)
         case "trustee":

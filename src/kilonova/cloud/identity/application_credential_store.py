@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table, Text, UniqueConstraint, delete, select
 
 from kilonova.cloud.identity.model import ApplicationCredential
+from kilonova.cloud.identity.store import lost
 from kilonova.core.access import AccessRule
 from kilonova.core.errors import Conflict, Forbidden, NotFound
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
@@ -96,6 +97,14 @@ def remove_all(tx: Tx, **where: str) -> None:
     tx.execute(delete(identity_application_credential).where(*(columns[k] == v for k, v in where.items())))
     if set(where) == {"user_id"}:
         tx.execute(delete(identity_access_rule).where(identity_access_rule.c.user_id == where["user_id"]))
+
+
+def remove_lost(tx: Tx) -> None:
+    """Delete those of users and projects that are no more, and the access rules of such users."""
+    columns = identity_application_credential.c
+    of = lost(user=columns.user_id, project=columns.project_id)
+    tx.execute(delete(identity_application_credential).where(of))
+    tx.execute(delete(identity_access_rule).where(lost(user=identity_access_rule.c.user_id)))
 
 
 def holders(tx: Tx) -> list[str]:

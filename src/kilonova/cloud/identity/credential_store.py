@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, String, Table, Text, delete, select, update
 
+from kilonova.cloud.identity.store import lost
 from kilonova.core.errors import Conflict, NotFound
 from kilonova.kit.db import Tx, insert_new, metadata
 
@@ -82,6 +83,12 @@ def remove(tx: Tx, identifier: str) -> None:
     """Delete one. Raises NotFound."""
     if not tx.execute(delete(identity_credential).where(identity_credential.c.id == identifier)).rowcount:
         raise NotFound(f"Could not find credential: {identifier}.")
+
+
+def remove_lost(tx: Tx) -> None:
+    """Delete those of users and projects that are no more."""
+    columns = identity_credential.c
+    tx.execute(delete(identity_credential).where(lost(user=columns.user_id, project=columns.project_id)))
 
 
 def remove_all(tx: Tx, **where: str) -> None:

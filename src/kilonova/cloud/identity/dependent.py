@@ -19,7 +19,8 @@ def end(tx: Tx, subject: str) -> None:
     """Look at what rests on the subject of an epoch: application credentials end when their user no longer holds each
     of their roles; with a user or a project everything of theirs ends."""
     if subject == store_epoch.GLOBAL:
-        limit_store.remove_of_lost_domains(tx)
+        for rows in (application_credential_store, trust_store, credential_store, limit_store):
+            rows.remove_lost(tx)
         for user_id in application_credential_store.holders(tx):
             _end_of_user(tx, user_id)
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, String, Table, Text, delete, insert, select, update
 
-from kilonova.cloud.identity.store import identity_domain
+from kilonova.cloud.identity.store import lost
 from kilonova.core.errors import Conflict, Forbidden, NotFound
 from kilonova.kit.db import Tx, metadata
 
@@ -155,11 +155,10 @@ def remove_of(tx: Tx, **where: str) -> None:
     tx.execute(delete(identity_limit).where(*(identity_limit.c[key] == value for key, value in where.items())))
 
 
-def remove_of_lost_domains(tx: Tx) -> None:
-    """Delete the limits of domains that are no more."""
-    domains = select(identity_domain.c.id)
+def remove_lost(tx: Tx) -> None:
+    """Delete the limits of domains and projects that are no more."""
     columns = identity_limit.c
-    tx.execute(delete(identity_limit).where(columns.domain_id.is_not(None), columns.domain_id.not_in(domains)))
+    tx.execute(delete(identity_limit).where(lost(project=columns.project_id, domain=columns.domain_id)))
 
 
 def _check_registered_free(tx: Tx, values: Mapping[str, Any], own_id: str) -> None:

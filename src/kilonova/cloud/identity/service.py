@@ -144,16 +144,16 @@ class Directory:
                 check_leaf(tx, identifier)
                 store.forget_projects(tx, {"id": identifier})
                 store_project.set_tags(tx, identifier, ())
-            elif kind == "group":
-                touch_members(tx, self._epochs, identifier)
-                store_group.forget(tx, group_id=identifier)
             elif kind == "user":
                 store_group.forget(tx, user_id=identifier)
             elif kind == "role":
                 store_implication.forget(tx, identifier)
             store.remove(tx, kind, identifier)
             store_assignment.revoke_all(tx, kind, identifier)
-            if kind != "group":  # its members were told
+            if kind == "group":
+                touch_members(tx, self._epochs, identifier)
+                store_group.forget(tx, group_id=identifier)
+            else:
                 self._epochs.bump(tx, _subject(kind, identifier))
 
         await self._db.write(work)

@@ -175,6 +175,14 @@ def create(tx: Tx, kind: Kind, values: Mapping[str, Any]) -> None:
         )
 
 
+def lost(user: Any = None, project: Any = None, domain: Any = None) -> Any:
+    """The condition that a column names a user, a project or a domain that is no more."""
+    named = ((user, identity_user), (project, identity_project), (domain, identity_domain))
+    return or_(
+        *(and_(column.is_not(None), column.not_in(select(table.c.id))) for column, table in named if column is not None)
+    )
+
+
 def get(tx: Tx, kind: Kind, identifier: str) -> Any:
     """One by id (a Domain, Project, User or Role). Raises NotFound."""
     table, build = _TABLES[kind]

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, delete, insert, or_, select, update
 
 from kilonova.cloud.identity.model import Trust
+from kilonova.cloud.identity.store import lost
 from kilonova.core.errors import Forbidden, NotFound
 from kilonova.kit.db import Tx, json_column, metadata
 
@@ -76,6 +77,13 @@ def remove(tx: Tx, identifier: str) -> None:
     """Delete one. Raises NotFound."""
     if not tx.execute(delete(identity_trust).where(identity_trust.c.id == identifier)).rowcount:
         raise NotFound(f"Could not find trust: {identifier}.")
+
+
+def remove_lost(tx: Tx) -> None:
+    """Delete those of users and projects that are no more."""
+    columns = identity_trust.c
+    trustor, trustee = lost(user=columns.trustor_user_id), lost(user=columns.trustee_user_id)
+    tx.execute(delete(identity_trust).where(or_(trustor, trustee, lost(project=columns.project_id))))
 
 
 def remove_of_user(tx: Tx, user_id: str) -> None:
