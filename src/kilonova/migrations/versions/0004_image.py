@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004_image"
-down_revision = "0002_identity_people"
+down_revision = "0003_identity_credentials"
 
 
 def upgrade() -> None:
