@@ -29,6 +29,9 @@ def test_floating_ips_and_routes(cloud: Cloud) -> None:
     cloud.tell("router add route --route destination=192.0.2.0/24,gateway=10.71.0.9 out", "demo")
     assert cloud.show("router show out", "demo")["routes"] == [{"destination": "192.0.2.0/24", "nexthop": "10.71.0.9"}]
     cloud.tell("router remove route --route destination=192.0.2.0/24,gateway=10.71.0.9 out", "demo")
+    assert "409" in cloud.refuse(f"floating ip delete {address}", "demo")
+    (one,) = cloud.column(f"floating ip port forwarding list {address}", "ID", "demo")
+    cloud.tell(f"floating ip port forwarding delete {address} {one}", "demo")
     cloud.tell(f"floating ip delete {address}", "demo")
     cloud.tell("port delete p", "demo")
     cloud.tell("router remove subnet out inside", "demo")
