@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -104,11 +105,11 @@ def router(inside: NetworkDoc, outside: NetworkDoc | None, **more: object) -> Ro
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path("/") and folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o755)
-    return tmp_path
+def run_dir() -> Iterator[Path]:
+    """Not below pytest's own folder: another session that starts meanwhile closes that to dnsmasq."""
+    with tempfile.TemporaryDirectory(prefix="kilonova-net-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from kilonova.wire.network import PortDoc
 
 T = TypeVar("T")
 WAIT = 1.0
+ACK = b"\5"
 NEXT_SERVER = 255
 """Where the answers of `ask_dhcp` hold the address of the server to boot from: no option has this number."""
 OTHER = re.compile(r"k[nbtdr][-_]?(?!cccc0[12])[0-9a-f]{6}|^vnet")
@@ -153,15 +154,17 @@ class StandIn:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
                 client.bind(("0.0.0.0", 68))
-                client.settimeout(4)
-                try:
-                    client.sendto(_dhcp(mac, b"\x35\x01\x01"), ("255.255.255.255", 67))
-                    offer = _options(client.recv(2048))
-                    request = b"\x35\x01\x03\x32\x04" + offer[0] + b"\x36\x04" + offer[54]
-                    client.sendto(_dhcp(mac, request), ("255.255.255.255", 67))
-                    return _options(client.recv(2048))
-                except TimeoutError:
-                    return {}
+                client.settimeout(2)
+                # Clients ask again (RFC 2131 §4.1), and so does this one: once.
+                for _ in range(2):
+                    with contextlib.suppress(TimeoutError):
+                        client.sendto(_dhcp(mac, b"\x35\x01\x01"), ("255.255.255.255", 67))
+                        offer = _options(client.recv(2048))
+                        request = b"\x35\x01\x03\x32\x04" + offer[0] + b"\x36\x04" + offer[54]
+                        client.sendto(_dhcp(mac, request), ("255.255.255.255", 67))
+                        if (answer := _options(client.recv(2048)))[53] == ACK:
+                            return answer
+                return {}
 
         return self.inside(work)
 
