@@ -106,7 +106,7 @@ def router(inside: NetworkDoc, outside: NetworkDoc | None, **more: object) -> Ro
 
 @pytest.fixture
 def run_dir() -> Iterator[Path]:
-    """Not below pytest's own folder: another session that starts meanwhile closes that to dnsmasq."""
+    """Not below pytest's own folder: another run of pytest that starts meanwhile closes that to dnsmasq."""
     with tempfile.TemporaryDirectory(prefix="kilonova-net-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
