@@ -77,6 +77,7 @@ class AllocationService:
             held = {i: provider_store.lock_one(tx, i, inventories[i][0]) for i in sorted(inventories)}
             for provider_id, one in held.items():
                 inventory_service.put_all(tx, one, inventories[provider_id][1], keep=True)
+            provider_store.bump(tx, sorted(held))
             if wanted:
                 replacing.replace(tx, wanted, self._servers)
             for provider_id, one in held.items():
