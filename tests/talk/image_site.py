@@ -97,11 +97,15 @@ class Site:
         flow = ImageImport(db, self.blobs, self.source, 16 * MIB)
         self.engine = Engine(db, bus, clock, operations, (flow,), new_uuid(), Pace(renew=0, retry=0.01))
         imports = ImageImports(db, operations, Allowed())
-        services = ImageServices(
+        self.services = ImageServices(
             images, self.uploads, ImageMembers(db), imports, MetadefService(db), protection or Protection()
         )  # fmt: skip
-        self.app = App([build_image_service(services, Tokens(services.protection.rules()))])
+        self.serve(Tokens(self.services.protection.rules()))
         self.ann, self.bob, self.admin, self.eve = (self.client(name) for name in ("ann", "bob", "admin", "eve"))
+
+    def serve(self, gate: Tokens) -> None:
+        """From now on clients made are let in by this gate."""
+        self.app = App([build_image_service(self.services, gate)])
 
     def client(self, token: str) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app)

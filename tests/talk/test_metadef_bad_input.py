@@ -9,14 +9,10 @@ import pytest
 from image_site import Site, Tokens, open_site
 from metadef_site import PROPERTY, ROOT, WATCHDOG, made, names
 
-from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.metadef.model import MAX_BYTES
-from kilonova.cloud.metadef.service import MetadefService
 from kilonova.edge.openstack.image.policy import RULES
-from kilonova.edge.openstack.image.routes import build_image_service
 from kilonova.edge.openstack.policy import Enforcer
 from kilonova.kit.db import Database
-from kilonova.kit.http import App
 
 
 @pytest.fixture
@@ -74,9 +70,7 @@ class Lenient(Tokens):
 
 
 async def test_an_operator_may_let_members_keep_their_own(site: Site, tmp_path: Path) -> None:
-    images = ImageService(site.db, site.blobs)
-    gate = Lenient(tmp_path / "image.yaml")
-    site.app = App([build_image_service(images, site.uploads, MetadefService(site.db), gate)])
+    site.serve(Lenient(tmp_path / "image.yaml"))
     async with site.client("ann") as ann, site.client("bob") as bob, site.client("eve") as eve:
         assert (await ann.post(ROOT, json={"namespace": "theirs", "owner": "bob"})).status_code == 403
         assert (await eve.post(ROOT, json={"namespace": "mine"})).status_code == 403
