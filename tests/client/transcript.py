@@ -22,7 +22,7 @@ BLOCK: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE: Final = re.compile(r"[\w-]+\.(qcow2|raw|img|pem|pub|txt|sh|json)")
 VARIABLE: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32,}\b|gAAAA[\w=-]+"
-    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ+:]*|([0-9a-f]{2}:){5}[0-9a-f]{2}"
+    r"|127\.0\.0\.1:\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ+:]*|([0-9a-f]{2}:){5}[0-9a-f]{2}"
 )
 
 
