@@ -22,6 +22,7 @@ from client_cloud import BIN, Cloud, free_of_clouds, kilonova
 pytestmark = pytest.mark.client
 
 FAKE = "--driver fake --port 0"
+FIRST_SCHEMA = Path(__file__).parents[1] / "store" / "schema_0001.sql"
 # A user without privileges who may still read this Python, wherever root has put it.
 NOBODY = (
     *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all,+dac_read_search"),
@@ -192,8 +193,19 @@ def test_a_database_of_another_version(place: Path) -> None:
     for more in ("", "--detach"):
         said = kilonova(f"up --state {place}/cloud {FAKE} {more}", 1)
         assert "The database belongs to a newer kilonova (schema 9999_to_come" in said
-    note("0001_initial")
-    assert "kilonova is ready" in kilonova(f"up --state {place}/cloud {FAKE} --detach")
+
+
+def test_a_database_of_the_first_version_is_brought_forward(place: Path) -> None:
+    kilonova(f"up --state {place}/cloud {FAKE} --detach")
+    kilonova(f"down --state {place}/cloud")
+    for file in place.glob("cloud/kilonova.db*"):
+        file.unlink()
+    with sqlite3.connect(place / "cloud/kilonova.db") as database:
+        database.executescript(FIRST_SCHEMA.read_text())
+    database.close()
+    told = kilonova(f"up --state {place}/cloud {FAKE} --detach")
+    assert "Migrated the database from 0001_initial to " in told
+    assert "kilonova is ready" in told
 
 
 def test_help_and_version() -> None:
