@@ -65,9 +65,17 @@ def run(command: Command, cloud: Cloud) -> list[str]:
 
 
 def matches(printed: list[str], told: list[str]) -> bool:
-    """Whether what a guide shows is what was told."""
+    """Whether what a guide shows is what was told, lines in any order: rows are sorted by ids, which are drawn."""
     pattern = "".join(r"(.*\n)*?" if line.strip() == "…" else _pattern(line) + r"\n" for line in printed)
-    return re.fullmatch(pattern, "".join(_even(line) + "\n" for line in told)) is not None
+    if re.fullmatch(pattern, "".join(_even(line) + "\n" for line in told)):
+        return True
+    left = [_even(line) for line in told]
+    for line in printed:
+        found = next((one for one in left if re.fullmatch(_pattern(line), one)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left
 
 
 def _pattern(line: str) -> str:
