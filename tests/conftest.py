@@ -182,6 +182,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class Collector:
     """Where tests are spread over processes (`-n 2`): who runs what, and what each process was told."""
 
+    @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             item.add_marker(pytest.mark.xdist_group(_group(item)))
@@ -202,7 +203,7 @@ def _group(item: pytest.Item) -> str:
     networks = item.path.parent.name == "contract" and item.path.stem.startswith("test_net")
     if networks or any(mark.name == "vm" for mark in item.iter_markers()):
         return "machine"
-    return "client" if "client" in item.path.parts else str(item.path)
+    return "client" if "client" in item.path.parts else item.path.stem
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
