@@ -34,7 +34,7 @@ clean:  ## remove every trace of the cloud from this machine
 
 test: install-test  ## every test, real guests included
 	@$(BIN)/kilonova host prepare
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
 
 check: install-test  ## layout, types, style, imports, house numbers
 	@$(BIN)/ruff check src tests examples

@@ -26,6 +26,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 DATABASE = "kilonova_test"
 TOLD = pytest.StashKey[list[str]]()
 NEVER_SKIPPED = ("vm", "contract", "client")
+REAL = ("test_virt", "test_net", "test_block_file")
 EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
 SET session_replication_role = replica;
@@ -182,10 +183,15 @@ def pytest_configure(config: pytest.Config) -> None:
 class Collector:
     """Where tests are spread over processes (`-n 2`): who runs what, and what each process was told."""
 
-    @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        scheduling = importlib.import_module("xdist.scheduler").LoadScopeScheduling
+
+        class Groups(scheduling):  # type: ignore[misc, valid-type]
+            def _split_scope(self, nodeid: str) -> str:
+                return _group(nodeid.partition("::")[0])
+
+        return Groups(config, log)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -197,13 +203,13 @@ class Collector:
             session.config.workeroutput["told"] = session.config.stash.get(TOLD, [])
 
 
-def _group(item: pytest.Item) -> str:
+def _group(path: str) -> str:
     """What must run in one process, in its order: all that works on this machine's networks and hypervisor, all that
     shares the clients' cloud, and otherwise each file."""
-    networks = item.path.parent.name == "contract" and item.path.stem.startswith("test_net")
-    if networks or any(mark.name == "vm" for mark in item.iter_markers()):
+    folder, _, name = path.removeprefix("tests/").partition("/")
+    if folder == "vm" or name == "test_client_guest.py" or (folder == "contract" and name.startswith(REAL)):
         return "machine"
-    return "client" if "client" in item.path.parts else item.path.stem
+    return "client" if folder == "client" else path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
