@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from image_site import BYTES, MIB, RAW, Site, open_site, qcow2
+from image_site import BYTES, MIB, PATCH, RAW, Site, open_site, qcow2
 
 from kilonova.cloud.image.sweep import ImageSweep
 from kilonova.cloud.quota import store as quota
@@ -36,11 +37,11 @@ async def begin(site: Site, image_id: str, body: Any, client: httpx.AsyncClient 
     return (await (client or site.ann).post(f"/v2/images/{image_id}/import", json=body)).status_code
 
 
-async def ended(site: Site, image_id: str) -> dict[str, Any]:
+async def ended(site: Site, image_id: str, client: httpx.AsyncClient | None = None) -> dict[str, Any]:
     """The newest task of an image when it has ended."""
     async with asyncio.timeout(5):
         while True:
-            task = (await site.ann.get(f"/v2/images/{image_id}/tasks")).json()["tasks"][0]
+            task = (await (client or site.ann).get(f"/v2/images/{image_id}/tasks")).json()["tasks"][0]
             if task["status"] in ("success", "failure"):
                 return dict(task)
             await asyncio.sleep(0.01)
@@ -174,6 +175,24 @@ async def test_who_may_import_and_see_tasks(site: Site) -> None:
     assert (await site.admin.get(f"/v2/tasks/{private}")).status_code == 404
 
 
+async def test_who_sees_an_image_does_not_see_where_it_came_from(site: Site) -> None:
+    secret = f"{URI}?token=secret"
+    site.source.books[secret] = RAW
+    image_id = await site.create()
+    await begin(site, image_id, {"method": {"name": "web-download", "uri": secret}})
+    task = await ended(site, image_id)
+    assert task["input"]["import_req"]["method"]["uri"] == secret
+    tasks = f"/v2/images/{image_id}/tasks"
+    assert (await site.bob.get(tasks)).status_code == 404
+    assert (await site.ann.post(f"/v2/images/{image_id}/members", json={"member": "bob"})).status_code == 200
+    assert (await site.bob.get(tasks)).json() == {"tasks": []}
+    change = json.dumps([{"op": "replace", "path": "/visibility", "value": "public"}])
+    assert (await site.admin.patch(f"/v2/images/{image_id}", content=change, headers=PATCH)).status_code == 200
+    assert (await site.eve.get(tasks)).json() == {"tasks": []}
+    for client in (site.ann, site.admin):
+        assert (await client.get(tasks)).json() == {"tasks": [task]}
+
+
 async def test_an_administrator_imports_in_the_old_way(site: Site) -> None:
     site.source.books[URI] = RAW
     properties = {"name": "old", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
@@ -183,7 +202,7 @@ async def test_an_administrator_imports_in_the_old_way(site: Site) -> None:
     made = await site.admin.post("/v2/tasks", json=body)
     assert (made.status_code, made.json()["input"], made.json()["type"]) == (201, asked, "import")
     [image] = (await site.admin.get("/v2/images?name=old")).json()["images"]
-    task = await ended(site, image["id"])
+    task = await ended(site, image["id"], site.admin)
     assert (task["status"], task["result"]) == ("success", {"image_id": image["id"]})
     assert [t["id"] for t in (await site.admin.get("/v2/tasks?type=import")).json()["tasks"]] == [task["id"]]
     for wrong in ({"type": "export"}, {"input": {}}, {"input": {**asked, "import_from": "http://10.0.0.1:81/"}}):

@@ -65,12 +65,14 @@ class ImageImports:
         return await self._db.write(work)
 
     async def of_image(self, context: Context, image_id: str) -> Sequence[Task]:
-        """The tasks of an image that the caller may see. Raises NotFound."""
+        """The caller's own tasks (an administrator's: all) of an image that he may see: a task tells from where its
+        bytes came, which an image does not. Raises NotFound."""
         check_id(image_id)
 
         def work(tx: Tx) -> Sequence[Task]:
-            store.get(tx, scope_of(context), image_id)
-            return task_store.of_image(tx, image_id)
+            scope = scope_of(context)
+            store.get(tx, scope, image_id)
+            return task_store.of_image(tx, scope, image_id)
 
         return await self._db.read(work)
 

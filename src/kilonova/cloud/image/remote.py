@@ -64,11 +64,11 @@ class Allowed:
         try:
             url = httpx.URL(uri)
         except (httpx.InvalidURL, ValueError, TypeError):
-            raise _unfit(uri) from None
+            raise Invalid("URI for web-download is not one") from None
         host, port = url.host.lower(), port_of(url)
         fits = any(o[0] == url.scheme and o[2] == port and _matches(o[1], host) for o in self.origins)
         if not fits or not host or url.userinfo or len(uri) > MAX_URI:
-            raise _unfit(uri)
+            raise _unfit(url)
         return url
 
     def reaches(self, address: Address) -> bool:
@@ -137,7 +137,7 @@ class WebSource:
         found = [ipaddress.ip_address(text.partition("%")[0]) for text in texts]
         allowed = [address for address in found if self._allowed.reaches(address)]
         if not allowed:
-            raise _unfit(str(url))
+            raise _unfit(url)
         pinned = url.copy_with(host=str(allowed[0]))
         headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity"}
         return client.build_request("GET", pinned, headers=headers, extensions={"sni_hostname": url.host})
@@ -164,5 +164,7 @@ def _client(timeout: httpx.Timeout) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False)
 
 
-def _unfit(uri: str) -> Invalid:
-    return Invalid(f"URI for web-download does not pass filtering: {uri[:256]}")
+def _unfit(url: httpx.URL) -> Invalid:
+    # What may be a secret of the caller, or of who redirected us, is not repeated.
+    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+    return Invalid(f"URI for web-download does not pass filtering: {shown[:256]}")

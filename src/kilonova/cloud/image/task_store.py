@@ -35,10 +35,11 @@ def get(tx: Tx, scope: Scope, task_id: str) -> Task:
     return _task(row)
 
 
-def of_image(tx: Tx, image_id: str) -> list[Task]:
-    """The latest 500 tasks of an image, newest first."""
+def of_image(tx: Tx, scope: Scope, image_id: str) -> list[Task]:
+    """The latest 500 tasks of the scope for an image, newest first."""
     order = (image_task.c.created_at.desc(), image_task.c.id.desc())
-    rows = tx.execute(select(image_task).where(image_task.c.image_id == image_id).order_by(*order).limit(CHUNK))
+    wanted = (image_task.c.image_id == image_id, *_of(scope))
+    rows = tx.execute(select(image_task).where(*wanted).order_by(*order).limit(CHUNK))
     return [_task(row) for row in rows]
 
 

@@ -54,6 +54,15 @@ def test_uris_that_are_refused_by_default(uri: str) -> None:
         Allowed().check(uri)
 
 
+def test_what_is_said_of_a_refused_uri_repeats_no_secret() -> None:
+    for uri in ("http://user:secret@a.example.org:22/disk?token=secret#secret", "http://[::1?token=secret"):
+        with pytest.raises(Invalid) as caught:
+            Allowed().check(uri)
+        assert "secret" not in f"{caught.value.message} {caught.value.detail}"
+    with pytest.raises(Invalid, match=r"http://a\.example\.org:22/disk$"):
+        Allowed().check("http://user:secret@a.example.org:22/disk?token=secret")
+
+
 def test_origins() -> None:
     allowed = Allowed.read("https://*.example.org http://mirror:8080", "")
     for uri in ("https://a.example.org/x?y=z", "https://a.b.EXAMPLE.org:443", "http://mirror:8080/x"):
