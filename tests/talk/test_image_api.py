@@ -241,6 +241,19 @@ async def test_protected_properties(database: Database, tmp_path: Path, kind: st
         assert (await site.patch(image_id, {"op": "replace", "path": "/a", "value": "2"})).json()["a"] == "2"
 
 
+async def test_a_protection_counts_wherever_it_matches_a_name(database: Database, tmp_path: Path) -> None:
+    all_of = "create = {0}\nread = {0}\nupdate = {0}\ndelete = {0}\n"
+    file = tmp_path / "property-protections-roles.conf"
+    file.write_text(f"[billing]\n{all_of.format('admin')}[.*]\n{all_of.format('@')}")
+    async with open_site(database, tmp_path, load_protection(tmp_path)) as site:
+        image_id = await site.create(owner="ann", client=site.admin, x_billing_code="7", other="1")
+        shown = (await site.ann.get(f"/v2/images/{image_id}")).json()
+        assert ("x_billing_code" in shown, shown["other"]) == (False, "1")
+        step = {"op": "replace", "path": "/x_billing_code", "value": "0"}
+        assert (await site.patch(image_id, step)).status_code == 403
+        assert (await site.admin.get(f"/v2/images/{image_id}")).json()["x_billing_code"] == "7"
+
+
 def test_a_broken_file_of_protections_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "property-protections-roles.conf"
     for text in ("[x(]\n", "create = admin\n", "[x]\ncreate = admin\n", "[x]\ncreate = @,admin\n"):

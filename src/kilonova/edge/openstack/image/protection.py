@@ -6,8 +6,9 @@
     update = admin
     delete = !
 
-Sections are regular expressions; the first that matches a property's name counts, and what none matches is denied to
-all. Values are roles, or each one rule of policy; `@` is everybody, `!` nobody (Glance, "Property protections").
+Sections are regular expressions; the first that matches anywhere in a property's name counts, and what none matches is
+denied to all. Values are roles, or each one rule of policy; `@` is everybody, `!` nobody (Glance, "Property
+protections").
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Protection:
         if self._sections is None:
             return True
         for section in self._sections:
-            if section.names.match(name):
+            if section.names.search(name):
                 return self._is_one_of(request, section.permitted[act])
         return False
 
