@@ -10,12 +10,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import select
 
+from kilonova.cloud.image import store
 from kilonova.cloud.image.content import Unfit
 from kilonova.cloud.image.model import Change, Filter, Image, NewImage, Page
 from kilonova.cloud.image.register import ImageRegister
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.sweep import ImageSweep
+from kilonova.cloud.image.table import image_history
 from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import Context
@@ -260,6 +263,18 @@ async def test_delete_refunds_and_removes_the_bytes(world: World) -> None:
         await world.images.delete(ANN, image.id)
     with pytest.raises(Conflict):
         await world.queued(id=image.id)
+
+
+async def test_history_keeps_little_and_not_for_ever(world: World) -> None:
+    images = [await world.queued(properties={"a": "x" * 1000}, tags=("t",)) for _ in range(2)]
+    for image in images:
+        await world.images.delete(ANN, image.id)
+    kept = await world.db.read(lambda tx: tx.execute(select(image_history)).all())
+    assert {(row.id, row.owner, row.name) for row in kept} == {(image.id, "ann", "i") for image in images}
+    assert all(set(row.document) == {"created_at", "updated_at"} for row in kept)
+    assert await world.db.write(lambda tx: store.forget(tx, kept[0].deleted_at)) == 0
+    assert await world.db.write(lambda tx: store.forget(tx, tx.now + 1)) == 2
+    await world.queued(id=images[0].id)
 
 
 async def test_what_is_protected_stays(world: World) -> None:

@@ -32,6 +32,7 @@ from kilonova.cloud.identity.password import Passwords
 from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
 from kilonova.cloud.identity.trust import Trusts
+from kilonova.cloud.image import store as image_store
 from kilonova.cloud.image import task_store
 from kilonova.cloud.image.importing import ImageImports
 from kilonova.cloud.image.member import ImageMembers
@@ -205,7 +206,8 @@ class Control:
 
         def work(tx: Tx) -> int:
             before = tx.now - days * 86400 * SECOND
-            return prune(tx, before) + server_store.forget(tx, before) + task_store.forget(tx, before)
+            forgetters = (prune, server_store.forget, image_store.forget, task_store.forget)
+            return sum(forget(tx, before) for forget in forgetters)
 
         while await self.db.write(work):
             await self.clock.sleep(0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
@@ -108,19 +108,23 @@ def stalled(tx: Tx, before: int) -> list[tuple[str, str]]:
 
 
 def bury(tx: Tx, old: Image) -> None:
-    """Move the record to history. Raises NotFound when it is gone already, Lost when its state or its bytes are others
-    than those of `old`."""
+    """Remove the record; history keeps whose it was, its name and its times. Raises NotFound when it is gone already,
+    Lost when its state or its bytes are others than those of `old`."""
     LIFE.next("delete", old.status)
     held = image.c.blob.is_(None) if old.blob is None else image.c.blob == old.blob
     if not tx.execute(delete(image).where(image.c.id == old.id, image.c.status == old.status, held)).rowcount:
         get(tx, ALL, old.id)
         raise Lost(f"Image {old.id} was changed by someone else")
-    document = {**asdict(old), "properties": dict(old.properties), "tags": list(old.tags)}
-    tx.execute(
-        insert(image_history).values(
-            id=old.id, owner=old.owner, name=old.name, deleted_at=tx.now, document={**document, "status": "deleted"}
-        )
-    )
+    times = {"created_at": old.created_at, "updated_at": old.updated_at}
+    kept = {"id": old.id, "owner": old.owner, "name": old.name, "deleted_at": tx.now, "document": times}
+    tx.execute(insert(image_history).values(**kept))
+
+
+def forget(tx: Tx, before: int) -> int:
+    """Drop the history of images deleted before then, at most 500; how many. Their ids may be taken again."""
+    old = image_history.c.deleted_at < before
+    some = select(image_history.c.id).where(old).order_by(image_history.c.deleted_at).limit(CHUNK)
+    return tx.execute(delete(image_history).where(image_history.c.id.in_(some))).rowcount
 
 
 def named(tx: Tx, owner: str, name: str, sha512: str) -> Image | None:
