@@ -67,6 +67,18 @@ async def test_quota_is_413_and_counts_what_is_stored(site: Site) -> None:
     assert len(site.files()) == 2
 
 
+async def test_the_properties_of_an_image_are_bounded_together(site: Site) -> None:
+    half = "\u00e9" * 16300
+    assert (await site.ann.post("/v2/images", json={"a": half, "b": half, "c": "x" * 500})).status_code == 413
+    assert (await site.ann.get("/v2/images")).json()["images"] == []
+    image_id = await site.create(a=half, b=half)
+    answer = await site.patch(image_id, {"op": "add", "path": "/c", "value": "x" * 500})
+    assert (answer.status_code, "65536 bytes" in answer.text) == (413, True)
+    assert "c" not in (await site.ann.get(f"/v2/images/{image_id}")).json()
+    room = {"op": "replace", "path": "/a", "value": half[:-250]}
+    assert (await site.patch(image_id, room, {"op": "add", "path": "/c", "value": "x" * 500})).status_code == 200
+
+
 async def test_an_upload_cut_off_half_way_leaves_a_queued_image(site: Site) -> None:
     image_id = await site.create()
     server = Server(site.app, "127.0.0.1", 0)

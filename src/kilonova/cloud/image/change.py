@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_TAGS, QUEUED, Change, Image
+from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_PROPERTY_BYTES, MAX_TAGS, QUEUED, Change, Image
 from kilonova.core.errors import Conflict, Forbidden, NotFound, TooLarge
 
 _FORMATS: Final = frozenset({"disk_format", "container_format"})
@@ -16,15 +16,28 @@ def apply(image: Image, changes: Iterable[Change], *, is_admin: bool) -> Image:
     """The image after all `changes`, in order. Values are as a schema has checked them.
 
     Raises Conflict (a property to replace or remove is absent), NotFound (so is a tag), Forbidden (what may not be
-    changed, or not now), TooLarge (more than 128 tags or properties).
+    changed, or not now), TooLarge (see `check_bounds`).
     """
+    held = _weight(image.properties)
     for change in changes:
         image = _apply_property(image, change) if change.is_property else _apply_field(image, change, is_admin)
-    if len(image.properties) > MAX_PROPERTIES:
-        raise TooLarge(f"An image may have {MAX_PROPERTIES} properties", limit=MAX_PROPERTIES)
-    if len(image.tags) > MAX_TAGS:
-        raise TooLarge(f"An image may have {MAX_TAGS} tags", limit=MAX_TAGS)
+    check_bounds(image.properties, image.tags, held)
     return image
+
+
+def check_bounds(properties: Mapping[str, str], tags: Sequence[str], held: int = 0) -> None:
+    """Raises TooLarge for more than 128 properties or tags, and for more than 64 KiB of properties, unless they were
+    `held` already."""
+    if len(properties) > MAX_PROPERTIES:
+        raise TooLarge(f"An image may have {MAX_PROPERTIES} properties", limit=MAX_PROPERTIES)
+    if len(tags) > MAX_TAGS:
+        raise TooLarge(f"An image may have {MAX_TAGS} tags", limit=MAX_TAGS)
+    if _weight(properties) > max(MAX_PROPERTY_BYTES, held):
+        raise TooLarge(f"An image may have {MAX_PROPERTY_BYTES} bytes of properties", limit=MAX_PROPERTY_BYTES)
+
+
+def _weight(properties: Mapping[str, str]) -> int:
+    return sum(len(text.encode()) for pair in properties.items() for text in pair)
 
 
 def _apply_property(image: Image, change: Change) -> Image:

@@ -42,6 +42,8 @@ CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker",
 VISIBILITIES: Final = ("public", "private", "shared", "community")
 HASH: Final = "sha512"
 MAX_PROPERTIES: Final = 128
+MAX_PROPERTY_BYTES: Final = 65536
+"""Names and values of one image's properties together, in UTF-8: a page of a list holds many images."""
 MAX_TAGS: Final = 128
 MAX_MEMBERS: Final = 128
 MEMBER_STATUSES: Final = ("pending", "accepted", "rejected")

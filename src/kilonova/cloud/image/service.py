@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from kilonova.cloud.image import account, query, store, task_store
-from kilonova.cloud.image.change import apply
+from kilonova.cloud.image.change import apply, check_bounds
 from kilonova.cloud.image.content import DISK_CONTAINERS
-from kilonova.cloud.image.model import (
-    ACTIVE,
-    DEACTIVATED,
-    IMPORTING,
-    MAX_PROPERTIES,
-    MAX_TAGS,
-    Change,
-    Filter,
-    Image,
-    NewImage,
-    Page,
-)
+from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, IMPORTING, Change, Filter, Image, NewImage, Page
 from kilonova.cloud.quota.model import Use
 from kilonova.core.context import ALL, Context, Scope
-from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, TooLarge, Unavailable
+from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, Unavailable
 from kilonova.core.ids import NewId, is_uuid, new_uuid
 from kilonova.kit.blob import Blobs, Reader
 from kilonova.kit.db import Database, Tx
@@ -46,13 +35,12 @@ class ImageService:
         self._log = Logger("kilonova.image")
 
     async def create(self, context: Context, wanted: NewImage) -> Image:
-        """A new record, queued for its bytes. Raises Conflict (id taken), Forbidden (another's owner), TooLarge,
-        QuotaExceeded."""
+        """A new record, queued for its bytes. Raises Conflict (id taken), Forbidden (another's owner), TooLarge
+        (see `change.check_bounds`), QuotaExceeded."""
         owner = wanted.owner or context.project_id
         if not owner or (owner != context.project_id and not context.is_admin):
             raise Forbidden("You are not permitted to create images owned by another project.")
-        if len(wanted.properties) > MAX_PROPERTIES or len(wanted.tags) > MAX_TAGS:
-            raise TooLarge(f"An image may have {MAX_PROPERTIES} properties and {MAX_TAGS} tags")
+        check_bounds(wanted.properties, wanted.tags)
         image_id = wanted.id or self._new_id()
 
         def work(tx: Tx) -> Image:
