@@ -23,10 +23,11 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 MAX_REDIRECTS: Final = 5
 MAX_URI: Final = 2048
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_TRANSLATED: Final = tuple(
-    ipaddress.ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
-)
-"""IPv6 addresses that carry an IPv4 address, which a translator would reach in our name."""
+_CARRIERS: Final = ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "::ffff:0:0:0/96")
+_SITE_LOCAL: Final = "fec0::/10"
+_REFUSED: Final = tuple(ipaddress.ip_network(text) for text in (*_CARRIERS, _SITE_LOCAL))
+"""IPv6 addresses that carry an IPv4 address, which a translator (or, for `::/96` of RFC 4291 and `::ffff:0:0:0/96` of
+RFC 2765, a stack of old) would reach in our name; and those that RFC 3879 deprecates, which sites may still route."""
 
 
 class Refused(Failure):
@@ -78,7 +79,7 @@ class Allowed:
         if isinstance(address, ipaddress.IPv6Address):
             if address.ipv4_mapped is not None:
                 return self.reaches(address.ipv4_mapped)
-            if any(address in network for network in _TRANSLATED):
+            if any(address in network for network in _REFUSED):
                 return False
         return address.is_global and not address.is_multicast
 
