@@ -241,6 +241,23 @@ async def test_protected_properties(database: Database, tmp_path: Path, kind: st
         assert (await site.patch(image_id, {"op": "replace", "path": "/a", "value": "2"})).json()["a"] == "2"
 
 
+async def test_protections_are_asked_step_by_step(database: Database, tmp_path: Path) -> None:
+    text = "[^{0}$]\ncreate = {1}\nread = @\nupdate = {2}\ndelete = @\n"
+    file = tmp_path / "property-protections-roles.conf"
+    file.write_text(text.format("old", "admin", "@") + text.format("new", "@", "admin"))
+    async with open_site(database, tmp_path, load_protection(tmp_path)) as site:
+        image_id = await site.create(site.admin, owner="ann", old="1")
+        remove_old, add_old = {"op": "remove", "path": "/old"}, {"op": "add", "path": "/old", "value": "2"}
+        add_new, change_new = ({"op": "add", "path": "/new", "value": value} for value in ("1", "2"))
+        assert (await site.patch(image_id, add_old)).json()["old"] == "2"
+        for steps in ((remove_old, add_old), (add_new, change_new)):
+            assert (await site.patch(image_id, *steps)).status_code == 403, steps
+        shown = (await site.ann.get(f"/v2/images/{image_id}")).json()
+        assert (shown["old"], "new" in shown) == ("2", False)
+        again = {"op": "remove", "path": "/new"}
+        assert (await site.patch(image_id, add_new, again, change_new, remove_old)).json()["new"] == "2"
+
+
 async def test_a_protection_counts_wherever_it_matches_a_name(database: Database, tmp_path: Path) -> None:
     all_of = "create = {0}\nread = {0}\nupdate = {0}\ndelete = {0}\n"
     file = tmp_path / "property-protections-roles.conf"

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final
 
-from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_PROPERTY_BYTES, MAX_TAGS, QUEUED, Change, Image
+from kilonova.cloud.image.model import FIELDS, MAX_PROPERTIES, MAX_PROPERTY_BYTES, MAX_TAGS, QUEUED, Change, Deed, Image
 from kilonova.core.errors import Conflict, Forbidden, NotFound, TooLarge
 
 _FORMATS: Final = frozenset({"disk_format", "container_format"})
 
 
-def apply(image: Image, changes: Iterable[Change], *, is_admin: bool) -> Image:
-    """The image after all `changes`, in order. Values are as a schema has checked them.
+def apply(image: Image, changes: Iterable[Change], *, is_admin: bool, denied: Set[Deed] = frozenset()) -> Image:
+    """The image after all `changes`, in order. Values are as a schema has checked them. `denied`: what no step may do;
+    whether one creates or updates a property depends on the steps before it.
 
     Raises Conflict (a property to replace or remove is absent), NotFound (so is a tag), Forbidden (what may not be
     changed, or not now), TooLarge (see `check_bounds`).
     """
     held = _weight(image.properties)
     for change in changes:
-        image = _apply_property(image, change) if change.is_property else _apply_field(image, change, is_admin)
+        image = _apply_property(image, change, denied) if change.is_property else _apply_field(image, change, is_admin)
     check_bounds(image.properties, image.tags, held)
     return image
 
@@ -40,7 +41,10 @@ def _weight(properties: Mapping[str, str]) -> int:
     return sum(len(text.encode()) for pair in properties.items() for text in pair)
 
 
-def _apply_property(image: Image, change: Change) -> Image:
+def _apply_property(image: Image, change: Change, denied: Set[Deed]) -> Image:
+    made = "update" if change.name in image.properties else "create"
+    if ("delete" if change.act == "remove" else made, change.name) in denied:
+        raise Forbidden(f"Property '{change.name}' is protected")
     if change.act != "add" and change.name not in image.properties:
         raise Conflict(f"Property {change.name} does not exist.")
     properties = {name: value for name, value in image.properties.items() if name != change.name}

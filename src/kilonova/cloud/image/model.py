@@ -138,6 +138,10 @@ class Change:
     is_property: bool = False
 
 
+Deed = tuple[Literal["create", "update", "delete"], str]
+"""What a step does to a property, and the property's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which images a list shows; everything given must hold.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from kilonova.cloud.image import account, query, store, task_store
 from kilonova.cloud.image.change import apply, check_bounds
 from kilonova.cloud.image.content import DISK_CONTAINERS
-from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, IMPORTING, Change, Filter, Image, NewImage, Page
+from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, IMPORTING, Change, Deed, Filter, Image, NewImage, Page
 from kilonova.cloud.quota.model import Use
 from kilonova.core.context import ALL, Context, Scope
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, Unavailable
@@ -75,12 +75,15 @@ class ImageService:
         """One page. Raises Invalid for an unknown marker."""
         return await self._db.read(lambda tx: query.page(tx, scope_of(context), wanted, window))
 
-    async def update(self, context: Context, image_id: str, changes: Sequence[Change]) -> Image:
-        """All changes or none. Raises NotFound, Forbidden, Conflict, TooLarge (see `change.apply`)."""
+    async def update(
+        self, context: Context, image_id: str, changes: Sequence[Change], denied: Set[Deed] = frozenset()
+    ) -> Image:
+        """All changes or none; none that is `denied`. Raises NotFound, Forbidden, Conflict, TooLarge (see
+        `change.apply`)."""
 
         def work(tx: Tx) -> Image:
             old = owned(tx, context, image_id, "modify")
-            new = apply(old, changes, is_admin=context.is_admin)
+            new = apply(old, changes, is_admin=context.is_admin, denied=denied)
             if old.owner != new.owner:
                 account.hand_over(tx, new.owner, old.id, None if old.sha512 is None else old.size)
             return store.change(tx, old, new)

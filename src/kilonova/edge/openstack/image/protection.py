@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from kilonova.cloud.image.model import Deed
 from kilonova.core.errors import Forbidden, Invalid
 from kilonova.edge.openstack.policy import Rule
 from kilonova.kit.http import Request
 
 Act = Literal["create", "read", "update", "delete"]
 _ACTS: Final[tuple[Act, ...]] = ("create", "read", "update", "delete")
+_WRITES: Final[tuple[Literal["create", "update", "delete"], ...]] = ("create", "update", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class Protection:
         for name in names:
             if not self._permits(request, act, name):
                 raise Forbidden(f"Property '{name}' is protected")
+
+    def denied(self, request: Request, names: Iterable[str]) -> frozenset[Deed]:
+        """What the caller may not do to these properties."""
+        deeds: list[Deed] = [(act, name) for name in names for act in _WRITES] if self.is_on else []
+        return frozenset(deed for deed in deeds if not self._permits(request, *deed))
 
     def hidden(self, request: Request, names: Iterable[str]) -> list[str]:
         """Those of the properties that the caller may not read."""

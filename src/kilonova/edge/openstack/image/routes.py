@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from kilonova.cloud.image.importing import METHODS, ImageImports
 from kilonova.cloud.image.member import ImageMembers
-from kilonova.cloud.image.model import Change, Image, NewImage
+from kilonova.cloud.image.model import Image, NewImage
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.upload import ImageUpload
 from kilonova.cloud.metadef.service import MetadefService
@@ -19,7 +19,7 @@ from kilonova.edge.openstack.fault import image_fault
 from kilonova.edge.openstack.image import ask, schema, view
 from kilonova.edge.openstack.image.member import MemberEdge
 from kilonova.edge.openstack.image.metadef import MetadefEdge
-from kilonova.edge.openstack.image.protection import Act, Protection
+from kilonova.edge.openstack.image.protection import Protection
 from kilonova.edge.openstack.image.task import TaskEdge
 from kilonova.edge.openstack.image.transfer import TransferEdge
 from kilonova.kit.http import AUTHENTICATED, PUBLIC, MethodNotAllowed, Request, Response, Route, Service
@@ -121,19 +121,9 @@ class ImageEdge:
         for change in changes:
             if change.name == "visibility" and not change.is_property:
                 _refuse_opening(request, change.value)
-        await self._check_protected(request, changes)
-        return self._view(request, await self._images.update(request.context, request.params["image_id"], changes))
-
-    async def _check_protected(self, request: Request, changes: Sequence[Change]) -> None:
-        """Whether a property is made or changed decides which protection is asked."""
-        names = {change.name for change in changes if change.is_property}
-        if not names or not self._protection.is_on:
-            return
-        present = (await self._images.get(request.context, request.params["image_id"])).properties
-        for change in changes:
-            if change.is_property:
-                made: Act = "update" if change.name in present else "create"
-                self._protection.check(request, "delete" if change.act == "remove" else made, [change.name])
+        denied = self._protection.denied(request, {change.name for change in changes if change.is_property})
+        image = await self._images.update(request.context, request.params["image_id"], changes, denied)
+        return self._view(request, image)
 
     def _view(self, request: Request, image: Image) -> dict[str, Any]:
         shown = view.show(image)
