@@ -92,7 +92,8 @@ async def test_bytes_from_elsewhere(site: Site) -> None:
     site.source.books[URI], site.source.stumbles = RAW, 2
     image_id = await site.create()
     assert await begin(site, image_id, {**WEB, "all_stores": True, "all_stores_must_succeed": False}) == 202
-    assert (await ended(site, image_id))["status"] == "success"
+    task = await ended(site, image_id)
+    assert (task["status"], task["input"]["import_req"]) == ("success", WEB)
     assert (await site.ann.get(f"/v2/images/{image_id}/file")).content == RAW
     assert len(site.files()) == 1
 
@@ -205,7 +206,14 @@ async def test_an_administrator_imports_in_the_old_way(site: Site) -> None:
     task = await ended(site, image["id"], site.admin)
     assert (task["status"], task["result"]) == ("success", {"image_id": image["id"]})
     assert [t["id"] for t in (await site.admin.get("/v2/tasks?type=import")).json()["tasks"]] == [task["id"]]
-    for wrong in ({"type": "export"}, {"input": {}}, {"input": {**asked, "import_from": "http://10.0.0.1:81/"}}):
+    for wrong in (
+        {"type": "export"},
+        {"input": {}},
+        {"input": {**asked, "import_from": "http://10.0.0.1:81/"}},
+        {"input": {**asked, "import_from_format": "qcow2"}},
+        {"input": {**asked, "more": 1}},
+        {"more": 1},
+    ):
         assert (await site.admin.post("/v2/tasks", json={**body, **wrong})).status_code == 400, wrong
     assert len((await site.admin.get("/v2/images")).json()["images"]) == 1
 
@@ -232,7 +240,8 @@ async def test_tasks_page(site: Site) -> None:
         {}, [], {"method": {}}, {"method": {"name": "copy-image"}}, {"method": {"name": "web-download"}},
         {"method": {"name": "glance-direct", "uri": URI}}, {"method": {"name": "web-download", "uri": "file:///etc"}},
         {"method": {"name": "web-download", "uri": "http://u:p@x/"}}, {**WEB, "stores": ["x"]},
-        {"method": {"name": "web-download", "uri": "http://x:22/"}},
+        {"method": {"name": "web-download", "uri": "http://x:22/"}}, {**WEB, "more": "x"},
+        {"method": {**WEB["method"], "more": "x"}},
     ],
 )  # fmt: skip
 async def test_what_is_no_import(site: Site, body: Any) -> None:

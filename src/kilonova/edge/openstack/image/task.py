@@ -22,12 +22,14 @@ _IMPORT: Final[dict[str, Any]] = {
         "method": {
             "type": "object",
             "properties": {"name": {"type": "string"}, "uri": {"type": "string", "maxLength": 2048}},
+            "additionalProperties": False,
             "required": ["name"],
         },
         "stores": {"type": "array", "items": {"type": "string"}},
         "all_stores": {"type": "boolean"},
         "all_stores_must_succeed": {"type": "boolean"},
     },
+    "additionalProperties": False,
     "required": ["method"],
 }
 _TASK: Final[dict[str, Any]] = {
@@ -52,6 +54,7 @@ _TASK: Final[dict[str, Any]] = {
             "required": ["import_from", "image_properties"],
         },
     },
+    "additionalProperties": False,
     "required": ["type", "input"],
 }
 _STATUSES: Final = ("pending", "processing", "success", "failure")
@@ -86,7 +89,8 @@ class TaskEdge:
         if request.json.get("stores"):
             raise Invalid("This site has no choice of stores.")
         image_id = request.params["image_id"]
-        await self._imports.start(request.context, image_id, method, uri, request.json)
+        asked = {name: request.json[name] for name in ("method", "stores") if name in request.json}
+        await self._imports.start(request.context, image_id, method, uri, asked)
         return Response(202)
 
     async def create(self, request: Request) -> Response:
@@ -95,6 +99,8 @@ class TaskEdge:
         asked = request.json["input"]
         formats = {name: asked["image_properties"].get(name) for name in ("name", "disk_format", "container_format")}
         visibility = asked["image_properties"].get("visibility", "shared")
+        if asked.get("import_from_format", formats["disk_format"]) != formats["disk_format"]:
+            raise Invalid("'import_from_format' is not the image's 'disk_format', and nothing is converted here.")
         self._imports.check(asked["import_from"])
         image = await self._images.create(request.context, NewImage(visibility=visibility, **formats))
         try:
