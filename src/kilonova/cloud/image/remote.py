@@ -60,15 +60,15 @@ class Allowed:
         except (httpx.InvalidURL, ValueError) as error:
             raise Invalid(f"import_origins or import_networks is wrong: {error}") from None
 
-    def check(self, uri: str) -> httpx.URL:
-        """The URI, taken apart. Raises Invalid."""
+    def check(self, uri: str, base: httpx.URL | None = None) -> httpx.URL:
+        """The URI, which may be relative to a `base`, taken apart. Raises Invalid."""
         try:
-            url = httpx.URL(uri)
+            url = httpx.URL(uri) if base is None else base.join(uri)
+            host, port = url.host.lower(), port_of(url)
         except (httpx.InvalidURL, ValueError, TypeError):
             raise Invalid("URI for web-download is not one") from None
-        host, port = url.host.lower(), port_of(url)
         fits = any(o[0] == url.scheme and o[2] == port and _matches(o[1], host) for o in self.origins)
-        if not fits or not host or url.userinfo or len(uri) > MAX_URI:
+        if not fits or not host or url.userinfo or len(str(url)) > MAX_URI:
             raise _unfit(url)
         return url
 
@@ -116,6 +116,9 @@ class WebSource:
                     await response.aclose()
         except TimeoutError:
             raise Refused(f"The bytes did not come within {self._seconds:g} seconds") from None
+        except UnicodeError:
+            # The client looks at the host of a redirect, although it does not follow it.
+            raise Refused("The source of the image redirects to what is no host") from None
         except (httpx.TransportError, httpx.StreamError) as error:
             raise Unavailable("The connection to the source of the image failed", detail=repr(error)) from error
 
@@ -129,7 +132,7 @@ class WebSource:
             await response.aclose()
             if status not in _REDIRECTS or not target:
                 raise Refused(f"The source of the image answered {status}")
-            url = self._allowed.check(str(url.join(target)))
+            url = self._allowed.check(target, url)
         raise Refused(f"The source of the image redirects more than {MAX_REDIRECTS} times")
 
     async def _request(self, client: httpx.AsyncClient, url: httpx.URL) -> httpx.Request:
@@ -167,5 +170,6 @@ def _client(timeout: httpx.Timeout) -> httpx.AsyncClient:
 
 def _unfit(url: httpx.URL) -> Invalid:
     # What may be a secret of the caller, or of who redirected us, is not repeated.
-    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+    path = url.raw_path.partition(b"?")[0]
+    shown = f"{url.scheme}://{url.netloc.decode('ascii')}{path.decode('ascii')}"
     return Invalid(f"URI for web-download does not pass filtering: {shown[:256]}")

@@ -47,6 +47,7 @@ def _reaches(allowed: Allowed, address: str) -> bool:
     [
         "", "x", "file:///etc/passwd", "ftp://a.example.org/", "http:///x", "http://user:word@a.example.org/",
         "http://a.example.org:22/", "https://a.example.org:80/", "http://a.example.org/" + "x" * 2048, "http://[::1/",
+        "http://xn--/", "http://a.example.org:port/", "//user@////",
     ],
 )  # fmt: skip
 def test_uris_that_are_refused_by_default(uri: str) -> None:
@@ -137,6 +138,10 @@ async def test_redirects_are_followed_and_each_is_checked() -> None:
         for target in (f"http://evil:{web.port}/disk", "http://169.254.169.254/", "file:///etc/passwd"):
             web.redirect("/out", target)
             with pytest.raises(Invalid):
+                await fetch(web, "/out")
+        for target, kind in (("http://xn--/", Refused), ("http://[::1", Unavailable)):
+            web.redirect("/out", target)
+            with pytest.raises(kind):
                 await fetch(web, "/out")
         web.redirect("/round", "/round")
         before = len(web.asked)
