@@ -34,10 +34,8 @@ _INSIDE: Final = " or ".join(
 )
 """A grant whose actor and target lie in the caller's domain."""
 _ROLE_FITS: Final = "(domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s)"
-_GRANT: Final = (
-    f"{_ADMIN} or (role:admin and ({_INSIDE}) and {_ROLE_FITS})"
-    f" or (role:manager and ({_INSIDE}) and rule:domain_managed_target_role)"
-)
+_GRANT: Final = f"{_ADMIN} or (role:manager and ({_INSIDE}) and rule:domain_managed_target_role and {_ROLE_FITS})"
+"""A domain's administrators give as its managers do: who has `admin` on a project administers the whole cloud."""
 _TAG: Final = f"{_reader(_PROJECT)} or project_id:%(target.project.id)s"
 
 _ADMIN_ONLY: Final = (
