@@ -105,6 +105,12 @@ async def test_roles_follow_by_implication(site: Site) -> None:
     assert (admin.request_id, admin.user_name, admin.project_name) == ("req-2", "admin", "admin")
     system = await site.here.context((await site.log_in("admin", "adminpw", kind="system")).token, "req-3")
     assert (system.system, system.project_id, system.is_admin) == (True, None, True)
+    await site.directory.rights.grant(
+        Assignment(site.ids.admin_user_id, "domain", "default", site.ids.role_ids["admin"])
+    )
+    home = Named(id="default")
+    domain = await site.here.context((await site.log_in("admin", "adminpw", target=home, kind="domain")).token, "req-4")
+    assert (domain.domain_id, "admin" in domain.roles, domain.is_admin) == ("default", True, False)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,11 @@ async def test_scopes_arrive_as_they_are(far: Far) -> None:
     system = (await far.site.log_in(admin, {"system": {"all": True}})).headers["x-subject-token"]
     context = await far.known.context(system, "r")
     assert (context.system, context.project_id, context.is_admin) == (True, None, True)
+    admin_id, role_id = far.site.ids.admin_user_id, far.site.ids.role_ids["admin"]
+    await far.site.ask("PUT", f"/v3/domains/default/users/{admin_id}/roles/{role_id}")
+    domain = (await far.site.log_in(admin, {"domain": {"id": "default"}})).headers["x-subject-token"]
+    context = await far.known.context(domain, "r")
+    assert (context.domain_id, "admin" in context.roles, context.is_admin) == ("default", True, False)
     unscoped = (await far.site.log_in(DEMO, "unscoped")).headers["x-subject-token"]
     assert (await far.known.context(unscoped, "r")).roles == frozenset()
     with pytest.raises(Unauthenticated):

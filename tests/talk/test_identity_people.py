@@ -107,6 +107,17 @@ async def test_lists_end_at_the_callers_domain(people: People, plural: str) -> N
     assert (await people.ask("GET", f"/{plural}", "member")).status_code == 403
 
 
+async def test_limits_end_at_the_callers_domain(people: People) -> None:
+    service = (await people.do("POST", "/services", {"service": {"type": "compute", "name": "nova"}}))["service"]["id"]
+    base = {"service_id": service, "resource_name": "cores"}
+    await people.do("POST", "/registered_limits", {"registered_limits": [{**base, "default_limit": 5}]})
+    limits = [{**base, "project_id": people.ids[name], "resource_limit": 7} for name in ("lab", "den")]
+    await people.do("POST", "/limits", {"limits": limits})
+    for who, names in (("admin", ["lab", "den"]), ("domain-admin", ["lab"]), ("member", ["lab"])):
+        shown = (await people.ask("GET", "/limits", who)).json()["limits"]
+        assert {one["project_id"] for one in shown} == {people.ids[name] for name in names}, who
+
+
 async def test_a_manager_makes_things_in_the_own_domain(people: People) -> None:
     for kind in ("user", "group", "project"):
         made = await people.ask("POST", f"/{kind}s", "domain-manager", {kind: {"name": "new"}})

@@ -37,6 +37,7 @@ class Context:
     domain_id: str | None = None
     system: bool = False
     is_admin: bool = False
+    """Administers the whole cloud: has `admin` on a project or on the system, not on a domain."""
     expires_at: int = 0
     restricted: bool = False
     """Asks by an application credential that may not make others like it."""

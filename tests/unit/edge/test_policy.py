@@ -9,7 +9,14 @@ import pytest
 
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
+from kilonova.edge.openstack.compute.policy import RULES as COMPUTE
+from kilonova.edge.openstack.image.policy import RULES as IMAGE
+from kilonova.edge.openstack.network.policy import RULES as NETWORK
+from kilonova.edge.openstack.placement.policy import PREFIX
+from kilonova.edge.openstack.placement.policy import RULES as PLACEMENT
 from kilonova.edge.openstack.policy import Enforcer, Rule
+from kilonova.edge.watch.policy import RULES as WATCH
+from kilonova.edge.watch.policy import STATUS, TELL_ALL
 
 RULES = (
     Rule("admin_api", "role:admin"),
@@ -44,6 +51,27 @@ def test_scopes_are_asked() -> None:
     enforcer = Enforcer(RULES)
     assert not enforcer.permits(caller("admin"), "reach", {})
     assert enforcer.permits(caller("admin", system=True), "reach", {})
+
+
+SERVICES = [COMPUTE, IMAGE, NETWORK, tuple(rule for rule in PLACEMENT if rule.name.startswith(PREFIX))]
+
+
+@pytest.mark.parametrize("rules", SERVICES, ids=["compute", "image", "network", "placement"])
+def test_services_take_tokens_for_projects_only(rules: tuple[Rule, ...]) -> None:
+    enforcer, roles = Enforcer(rules if rules is not SERVICES[3] else PLACEMENT), frozenset({"admin", "reader"})
+    target = {"project_id": "p", "user_id": "u", "network_project_id": "p"}
+    domain = Context("u", None, roles, "req-1", domain_id="d")
+    for scoped in (domain, caller("admin", "reader", system=True)):
+        assert [rule.name for rule in rules if enforcer.permits(scoped, rule.name, target)] == []
+    denied = [rule.name for rule in rules if not enforcer.permits(caller("admin", "reader"), rule.name, target)]
+    assert all("service" in name or "reshape" in name or "member" in name for name in denied), denied
+
+
+def test_a_domains_administrator_does_not_operate_the_cloud() -> None:
+    enforcer = Enforcer([Rule(name, check) for name, check in WATCH.items()])
+    for rule in (STATUS, TELL_ALL):
+        assert not enforcer.permits(Context("u", None, frozenset({"admin"}), "req-1", domain_id="d"), rule, {})
+        assert enforcer.permits(caller("admin"), rule, {})
 
 
 def test_what_is_unknown_is_denied(tmp_path: Path) -> None:

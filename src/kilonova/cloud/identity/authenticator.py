@@ -108,7 +108,7 @@ def to_context(session: Session, request_id: str) -> Context:
         project_domain_id=project.domain_id if project else "",
         domain_id=domain.id if domain and ticket.kind == "domain" else None,
         system=ticket.kind == "system",
-        is_admin="admin" in roles,
+        is_admin="admin" in roles and ticket.kind != "domain",
         expires_at=ticket.expires_at,
         restricted=session.credential is not None and not session.credential.unrestricted,
         delegated=session.is_delegated,

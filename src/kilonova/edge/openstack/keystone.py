@@ -159,7 +159,7 @@ def to_context(token: Mapping[str, Any]) -> Context:
         project_domain_id=project["domain"]["id"] if project else "",
         domain_id=token["domain"]["id"] if "domain" in token else None,
         system=bool(token.get("system")),
-        is_admin="admin" in roles,
+        is_admin="admin" in roles and "domain" not in token,
         expires_at=round(datetime.fromisoformat(token["expires_at"]).timestamp() * SECOND),
         restricted=application is not None and bool(application.get("restricted", True)),
         delegated=application is not None or trust is not None,

@@ -26,6 +26,12 @@ class Rule:
     scopes: tuple[str, ...] = ()
 
 
+def of_projects(*rules: Rule) -> tuple[Rule, ...]:
+    """These rules for callers whose token is for a project, and no others: a domain's administrator, say, has no rights
+    in services that know nothing of domains."""
+    return tuple(Rule(rule.name, rule.check, ("project",)) for rule in rules)
+
+
 class Enforcer:
     """The policy of one service: its defaults, and an operator's file that overrides them and is read again when it
     changes. What is not a rule of the service is denied.

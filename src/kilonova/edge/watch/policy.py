@@ -12,7 +12,7 @@ EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
 
-_OPERATOR: Final = "role:admin"
+_OPERATOR: Final = "role:admin and domain_id:None"
 _ANYONE: Final = ""
 
 RULES: Final[Mapping[str, str]] = {

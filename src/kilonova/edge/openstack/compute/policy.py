@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kilonova.core.context import ALL, Context, Scope
-from kilonova.edge.openstack.policy import Rule
+from kilonova.edge.openstack.policy import Rule, of_projects
 from kilonova.kit.http import Request
 
 _READER: Final = "rule:project_reader_or_admin"
@@ -43,7 +43,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
     _ANYBODY: ("extensions", "limits", "os-availability-zone:list", "os-quota-sets:defaults"),
 }  # fmt: skip
 
-RULES: Final = (
+RULES: Final = of_projects(
     Rule("context_is_admin", "role:admin"),
     Rule("admin_api", "rule:context_is_admin"),
     Rule("admin_or_owner", "rule:context_is_admin or project_id:%(project_id)s"),

@@ -68,12 +68,13 @@ class LimitRoutes:
         return None
 
     async def list(self, request: Request) -> Answer:
-        """All for administrators and services, else those of the caller's own domain or project."""
+        """Those of the caller's own domain or project; with a token for neither domain, all for administrators and
+        services."""
         context, where = request.context, _asked(request, (*_RESOURCE, *_WHOSE))
-        if context.system or context.roles & {"admin", "service"}:
-            found = await self._limits.list(where)
-        elif context.domain_id is not None:
+        if context.domain_id is not None:
             found = await self._limits.list_in_domain(context.domain_id, where)
+        elif context.system or context.roles & {"admin", "service"}:
+            found = await self._limits.list(where)
         elif context.project_id is not None and where.get("project_id", context.project_id) == context.project_id:
             found = await self._limits.list({**where, "project_id": context.project_id})
         else:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from kilonova.edge.openstack.image.metadef_policy import METADEF_RULES
-from kilonova.edge.openstack.policy import Rule
+from kilonova.edge.openstack.policy import Rule, of_projects
 
 _ADMIN: Final = "rule:context_is_admin"
 _MEMBER: Final = f"{_ADMIN} or (role:member and project_id:%(project_id)s)"
 _READER: Final = f"{_ADMIN} or (role:reader and project_id:%(project_id)s)"
 _SERVICE: Final = "rule:service_api"
 
-RULES: Final = (
+RULES: Final = of_projects(
     Rule("context_is_admin", "role:admin"),
     Rule("service_api", "role:service or role:admin"),
     Rule("default", _ADMIN),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kilonova.edge.openstack.policy import Rule
+from kilonova.edge.openstack.policy import Rule, of_projects
 
 _READ: Final = "role:admin or role:manager or role:member or role:reader or role:service"
 _WRITE: Final = "role:admin or role:manager or role:member"
@@ -18,7 +18,7 @@ _KINDS: Final = (
 )  # fmt: skip
 _TAGGED: Final = ("networks", "subnets", "ports", "routers", "floatingips", "subnetpools", "security_groups")
 
-RULES: Final = (
+RULES: Final = of_projects(
     *(Rule(f"get_{kind}", _READ) for kind in _KINDS),
     *(Rule(f"{verb}_{kind}", _WRITE) for kind in _KINDS for verb in ("create", "update", "delete")),
     *(
