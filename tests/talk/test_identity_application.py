@@ -78,6 +78,7 @@ async def test_a_secret_may_be_chosen_and_a_name_is_taken_once(site: Site) -> No
         {"name": "x", "roles": [{}]},
         {"name": "x", "expires_at": "never"},
         {"name": "x", "expires_at": "2020-01-01T00:00:00"},
+        {"name": "x", "expires_at": "9999-12-31T23:59:59-12:00"},
         {"name": "x", "unrestricted": "yes"},
         {"name": "x", "access_rules": [{"service": "compute", "method": "LOOK", "path": "/"}]},
         {"name": "x", "access_rules": [{"service": "compute", "method": "GET", "path": "no-slash"}]},
@@ -202,3 +203,9 @@ async def test_a_token_lasts_no_longer_than_the_credential(site: Site) -> None:
     assert made["expires_at"] == soon.strftime("%Y-%m-%dT%H:%M:%S.%f")
     ends = (await use(site, made)).json()["token"]["expires_at"]
     assert abs(datetime.fromisoformat(ends) - soon) < timedelta(seconds=1)
+
+
+async def test_the_last_moment_of_all_is_shown_as_it_was_given(site: Site) -> None:
+    last = "9999-12-31T23:59:59.999999"
+    assert (await make(site, expires_at=last))["expires_at"] == last
+    assert (await site.ask("GET", place(site), "demo")).json()["application_credentials"][0]["expires_at"] == last

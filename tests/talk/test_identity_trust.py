@@ -86,6 +86,7 @@ async def test_a_trustee_acts_with_what_was_delegated(site: Site, impersonation:
         ({"remaining_uses": -1}, 400),
         ({"expires_at": "never"}, 400),
         ({"expires_at": "2020-01-01T00:00:00.000000Z"}, 400),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, 400),
         ({"allow_redelegation": True}, 501),
     ],
 )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from kilonova.cloud.identity.model import Assignment, Domain, Effective, Group, Project, Role, Session, User
+from kilonova.edge.openstack.identity.moment import naive
 
 
 def moment(micros: int) -> str:
     """`2026-01-31T12:00:00.000000Z`."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{naive(micros)}Z"
 
 
 def domain(row: Domain, root: str) -> dict[str, Any]:
