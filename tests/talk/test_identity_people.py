@@ -208,6 +208,14 @@ async def test_roles_imply_without_rings(people: People) -> None:
     for place, status in (("/projects/{den}", 403), ("/system", 403)):
         assert (await people.ask("PUT", f"{place}/users/{{ann}}/roles/{{own}}")).status_code == status
     assert [r["name"] for r in (await people.do("GET", "/roles?domain_id={here}"))["roles"]] == ["own"]
+    assert (await people.ask("PUT", "/domains/{there}/users/{ann}/roles/{own}")).status_code == 403
+    # Another domain's role is not given by its name.
+    people.ids["alien"] = (
+        await people.do("POST", "/roles", {"role": {"name": "member", "domain_id": people.ids["there"]}})
+    )["role"]["id"]
+    for place in ("/domains/{here}", "/projects/{lab}"):
+        for who in ("domain-manager", "domain-admin", "admin"):
+            assert (await people.ask("PUT", f"{place}/users/{{ann}}/roles/{{alien}}", who)).status_code == 403
     assert "own" not in [r["name"] for r in (await people.do("GET", "/roles"))["roles"]]
     await people.do("DELETE", "/roles/{a}/implies/{b}")
     assert (await people.ask("HEAD", "/roles/{a}/implies/{b}")).status_code == 404

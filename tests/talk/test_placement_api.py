@@ -134,6 +134,8 @@ async def test_only_administrators_and_services_come_in_but_everyone_sees_the_ow
         mine, other = (f"/usages?project_id={PROJECTS[who]}" for who in (by, "bob"))
         assert (await resources.ask("GET", mine, by=by)).status_code == 200
         assert (await resources.ask("GET", other, by=by)).status_code == 403
+        both = await resources.ask("GET", f"{mine}&project_id={PROJECTS['bob']}", by=by)
+        assert problem(both)[0] == 400, both.text
     assert (await resources.ask("GET", "/resource_providers", by="nobody")).status_code == 401
     assert len((await resources.get("/resource_providers"))["resource_providers"]) == 1
 

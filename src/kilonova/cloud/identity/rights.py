@@ -176,11 +176,13 @@ def _check_named(tx: Tx, one: Assignment) -> tuple[Role, Project | Domain | None
 
 
 def _check_fit(one: Assignment, role: Role, target: Project | Domain | None) -> None:
-    """A domain's role fits its own domain and the projects in it, as in Keystone for projects and the system."""
+    """A domain's role fits its own domain and the projects in it."""
     if role.domain_id is None:
         return
     if target is None:
         raise Forbidden(f"Role {role.id} is a domain-specific role, which cannot be given on the system.")
+    if isinstance(target, Domain) and target.id != role.domain_id:
+        raise Forbidden(f"Role {role.id} is a role of another domain than {target.id}, where it is being assigned.")
     if isinstance(target, Project) and target.domain_id != role.domain_id:
         raise Forbidden(f"Project {target.id} must be in the same domain as the role {role.id} being assigned.")
 

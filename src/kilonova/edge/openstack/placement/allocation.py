@@ -81,12 +81,11 @@ class AllocationRoutes:
 
     async def usages(self, request: Request) -> Response:
         """Before 1.38 by class; since then by the consumers' type, and there by class."""
-        asked = request.query
-        user_id = asked["user_id"][-1] if "user_id" in asked else None
-        found = await self._allocations.usages(asked["project_id"][-1], user_id)
+        project_id = request.query_one("project_id") or ""
+        found = await self._allocations.usages(project_id, request.query_one("user_id"))
         if request.version < (1, 38):
             return view.answer(request, {"usages": dict(_total(found).amounts)})
-        kind = asked["consumer_type"][-1] if "consumer_type" in asked else None
+        kind = request.query_one("consumer_type")
         if kind == EVERYTHING:
             named = {EVERYTHING: _total(found)} if found else {}
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kilonova.cloud.placement.model import MAX_INT
-from kilonova.kit.http import VersionedSchemas, multi, query
+from kilonova.kit.http import VersionedSchemas, multi, query, single
 from kilonova.kit.http.schema import JsonSchema
 
 UUID: Final[JsonSchema] = {"type": "string", "format": "uuid"}
@@ -111,13 +111,13 @@ LIST_TRAITS: Final = query({"name": _TEXT, "associated": _TEXT}, additional=Fals
 
 RESOURCE_CLASS: Final = record({"name": CUSTOM_NAME}, "name")
 
-_USAGES: Final[dict[str, JsonSchema]] = {"project_id": multi(_OWNER), "user_id": multi(_OWNER)}
+_USAGES: Final[dict[str, JsonSchema]] = {"project_id": single(_OWNER), "user_id": single(_OWNER)}
 _TYPE_ASKED: Final[JsonSchema] = {"type": "string", "pattern": "^[A-Z0-9_]+$|^all$|^unknown$", "maxLength": 255}
 USAGES: Final = versions(
     {
         9: {**query(_USAGES, additional=False), "required": ["project_id"]},
         38: {
-            **query({**_USAGES, "consumer_type": multi(_TYPE_ASKED)}, additional=False),
+            **query({**_USAGES, "consumer_type": single(_TYPE_ASKED)}, additional=False),
             "required": ["project_id"],
         },
     }
