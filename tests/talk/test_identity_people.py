@@ -126,6 +126,38 @@ async def test_a_manager_makes_things_in_the_own_domain(people: People) -> None:
         assert (await people.ask("DELETE", one, "domain-manager")).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("place", "role", "statuses"),
+    [
+        ("/domains/{here}", "manager", "204 204"),
+        ("/projects/{lab}", "member", "204 204"),
+        ("/domains/{here}", "admin", "403 204"),
+        ("/projects/{lab}", "admin", "403 403"),
+        ("/projects/{lab}", "service", "403 403"),
+        ("/projects/{den}", "reader", "403 403"),
+        ("/domains/{there}", "reader", "403 403"),
+        ("/system", "reader", "403 403"),
+    ],
+)
+@pytest.mark.parametrize("by_group", [False, True])
+async def test_managers_take_over_nobody_with_more_rights(
+    people: People, place: str, role: str, statuses: str, by_group: bool
+) -> None:
+    holder = "groups/{team}" if by_group else "users/{ann}"
+    await people.do("PUT", f"{place}/{holder}/roles/{{role-{role}}}")
+    if by_group:
+        await people.do("PUT", "/groups/{team}/users/{ann}")
+    for who, status in zip(("domain-manager", "domain-admin"), map(int, statuses.split()), strict=True):
+        for change in ({"password": "annpw"}, {"enabled": True}, {"options": {"lock_password": False}}):
+            answer = await people.ask("PATCH", "/users/{ann}", who, {"user": change})
+            assert answer.status_code == (200 if status == 204 else status), (who, change, answer.text)
+        assert (await people.ask("PATCH", "/users/{ann}", who, {"user": {"description": who}})).status_code == 200
+        for method in ("PUT", "DELETE") if by_group else ():
+            assert (await people.ask(method, "/groups/{team}/users/{member}", who)).status_code == status
+    if status == 403:
+        assert (await people.ask("DELETE", f"/{holder}", who)).status_code == 403
+
+
 async def test_rights_follow_groups_at_once(people: People) -> None:
     here = {"project": {"id": people.ids["lab"]}}
     assert await people.roles("ann", here) == 401

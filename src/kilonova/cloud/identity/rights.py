@@ -20,6 +20,8 @@ from kilonova.kit.db import Database, Tx
 
 NEVER_IMPLIED: Final = frozenset({"admin"})
 """Roles that no other role may imply, as Keystone's `prohibited_implied_role`."""
+NEVER_MANAGED: Final = frozenset({"admin", "service"})
+"""Roles that give rights in the whole cloud wherever they are held."""
 LISTED: Final = store_assignment.LISTED
 """A list of so many assignments may have left some out."""
 MANY: Final = 100
@@ -98,6 +100,17 @@ class Rights:
     async def holds_system(self, user_id: str) -> bool:
         """Whether a user has a role on the system."""
         return await self._db.read(lambda tx: store_effective.holds_system(tx, user_id))
+
+    async def check_managed(self, actor_id: str, domain_id: str, *, by_admin: bool) -> None:
+        """Nothing, if a domain's manager may take over a user or a group: who sets a password, or says who is in a
+        group, has its rights. Raises Forbidden where they are more than the manager's own: outside the domain, or of a
+        role that no manager gives (on the domain itself `by_admin`, its administrator, has those too)."""
+
+        def work(tx: Tx) -> bool:
+            return store_effective.holds_beyond(tx, actor_id, domain_id, NEVER_MANAGED, own=by_admin)
+
+        if await self._db.read(work):
+            raise Forbidden(f"{actor_id} has rights beyond those of a manager of domain {domain_id}.")
 
     async def implications(self, prior_id: str | None = None) -> Sequence[tuple[Role, Role]]:
         """Every (prior role, implied role), or those of one prior role. Raises NotFound when it does not exist."""

@@ -5,10 +5,10 @@ A role of a domain is not among the results; what it implies is (Identity API v3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, or_, select
+from sqlalchemy import Select, and_, bindparam, not_, or_, select
 
 from kilonova.cloud.identity import store, store_group
 from kilonova.cloud.identity.model import SYSTEM, Assignment, Domain, Effective, Project, Role, ScopeKind, Sought
@@ -187,6 +187,18 @@ def _spread(
         for kind, target_id in places.of(one):
             for user_id in users:
                 yield Effective(user_id, kind, target_id, one.role_id, one)
+
+
+def holds_beyond(tx: Tx, actor_id: str, domain_id: str, names: Collection[str], *, own: bool) -> bool:
+    """Whether a user (also through groups) or a group has any role outside a domain, or within it one that is, or
+    implies, a role of the whole cloud with one of these names; `own`: those on the domain itself do not count."""
+    roles = identity_role.c
+    named = {row.id for row in tx.execute(select(roles.id).where(roles.domain_id == "", roles.name.in_(names)))}
+    named |= reach(by_prior((implied_id, prior_id) for prior_id, implied_id in implications(tx)), named)
+    counted = [_ONE.target_kind != "domain"] if own else []
+    powerful = and_(_ONE.role_id.in_(sorted(named)), *counted)
+    held = select(_ONE.role_id).where(_actor(actor_id), or_(not_(in_domain(domain_id)), powerful))
+    return tx.execute(held.limit(1)).first() is not None
 
 
 def holds_system(tx: Tx, user_id: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kilonova.cloud.identity.model import DEFAULT_DOMAIN, Kind, Role
+from kilonova.cloud.identity.rights import Rights
 from kilonova.cloud.identity.service import Directory
 from kilonova.core.errors import Forbidden
 from kilonova.edge.openstack.identity import schema, view
@@ -21,6 +22,8 @@ _COLUMNS: Final[Mapping[Kind, frozenset[str]]] = {
     "group": frozenset({"name", "domain_id", "description"}),
     "role": frozenset({"name", "domain_id", "description", "options"}),
 }
+_SEIZING: Final = frozenset({"enabled", "password", "options"})
+"""What decides who can log in as a user."""
 _RESERVED: Final = frozenset({"id", "links", "is_domain", "password_expires_at", "original_password", "password"})
 
 
@@ -72,10 +75,14 @@ class KindRoutes:
     async def change(self, request: Request) -> Answer:
         await self._check_domain_role(request, "update")
         values = columns(self._kind, request.json[self._kind])
+        if self._kind == "user" and values.keys() & _SEIZING:
+            await check_managed(request, self._directory.rights, self._id(request))
         return self._shown(request, await self._directory.change(self._kind, self._id(request), values))
 
     async def delete(self, request: Request) -> Answer:
         await self._check_domain_role(request, "delete")
+        if self._kind in ("user", "group"):
+            await check_managed(request, self._directory.rights, self._id(request))
         await self._directory.delete(self._kind, self._id(request))
         return None
 
@@ -125,6 +132,13 @@ def require(request: Request, rule: str, **target: str | None) -> None:
     """Raises Forbidden unless policy allows the caller another rule than the route's, or another target."""
     if not request.permits(rule, **target):
         raise Forbidden(f"Policy doesn't allow {rule} to be performed.", rule=rule)
+
+
+async def check_managed(request: Request, rights: Rights, actor_id: str) -> None:
+    """Raises Forbidden when the caller manages a domain, and the user or group has more rights than that."""
+    context = request.context
+    if context.domain_id is not None:
+        await rights.check_managed(actor_id, context.domain_id, by_admin="admin" in context.roles)
 
 
 def columns(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from kilonova.cloud.identity.service import Directory
 from kilonova.edge.openstack.identity import schema
+from kilonova.edge.openstack.identity.directory import check_managed
 from kilonova.edge.openstack.identity.listing import Listing, read_filters
 from kilonova.edge.openstack.identity.target import Targets
 from kilonova.kit.http import Request, Route
@@ -19,6 +20,7 @@ class MemberRoutes:
 
     def __init__(self, directory: Directory) -> None:
         self._groups = directory.groups
+        self._rights = directory.rights
         self._targets = Targets(directory)
 
     def routes(self) -> list[Route]:
@@ -46,6 +48,7 @@ class MemberRoutes:
         return page.answer("groups", "group", rows)
 
     async def add(self, request: Request) -> Answer:
+        await check_managed(request, self._rights, request.params["group_id"])
         await self._groups.add(request.params["group_id"], request.params["user_id"])
         return None
 
@@ -54,5 +57,6 @@ class MemberRoutes:
         return None
 
     async def remove(self, request: Request) -> Answer:
+        await check_managed(request, self._rights, request.params["group_id"])
         await self._groups.leave(request.params["group_id"], request.params["user_id"])
         return None
