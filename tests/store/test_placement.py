@@ -12,6 +12,7 @@ from kilonova.cloud.audit.rows import check, collect
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.placement import allocation_store, inventory_store, landscape_store, provider_store
+from kilonova.cloud.placement import replace as replacing
 from kilonova.cloud.placement.model import Allocation, Consumer, Inventory, Wanted
 from kilonova.cloud.placement.provider_service import Sieve
 from kilonova.cloud.placement.service import PlacementServices
@@ -19,7 +20,8 @@ from kilonova.cloud.placement.table import inventory
 from kilonova.cloud.server import consumer_store
 from kilonova.core.errors import Conflict
 from kilonova.core.ids import new_uuid
-from kilonova.kit.db import Database, Tx
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import Database, Tx, open_database
 from kilonova.wire.node import Hello
 from kilonova.wire.node import Inventory as HostInventory
 
@@ -115,6 +117,30 @@ async def test_an_inventory_is_not_taken_away_under_its_users(database: Database
     assert (ends[0] is None) == (taken == 0)
     assert taken == (stocks[KIND].used if stocks else 0)
     assert await database.read(inventory_store.miscounted) == []
+
+
+@pytest.mark.postgresql
+async def test_a_removal_takes_what_there_is_by_then(postgresql_url: str) -> None:
+    """Another writer moves the consumer to another host while the removal waits for it."""
+    database = await open_database(postgresql_url, SystemClock())
+    services = PlacementServices(database, consumer_store)
+    one, two, who = await greet(database, "host1"), await greet(database, "host2"), new_uuid()
+    there = {host: {who: Wanted({host: {"VCPU": 1}}, "p", "u", None, None, guarded=False)} for host in (one, two)}
+    await services.allocations.replace(there[one])
+    moved = asyncio.Event()
+
+    def move(tx: Tx) -> None:
+        replacing.replace(tx, there[two], consumer_store)
+        moved.set()
+        tx.connection.exec_driver_sql("SELECT pg_sleep(0.2)")  # keeps the consumer locked
+
+    async def remove() -> None:
+        await moved.wait()
+        await services.allocations.remove(who)
+
+    await asyncio.gather(database.write(move), remove())
+    assert await database.read(lambda tx: [len(hosts.claims_on(tx, host)) for host in (one, two)]) == [0, 0]
+    await database.close()
 
 
 async def test_what_is_too_much_may_shrink(services: PlacementServices) -> None:

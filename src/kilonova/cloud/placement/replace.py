@@ -58,11 +58,12 @@ def replace(tx: Tx, wanted: Mapping[str, Wanted], servers: Servers) -> None:
 
 def remove(tx: Tx, consumer_id: str, servers: Servers) -> None:
     """Take everything from a consumer. Raises NotFound (it has nothing), Conflict (it is a server)."""
+    # Locked before it is read: another writer may be moving it to other hosts.
+    store.consumers(tx, (consumer_id,), to_change=True)
     old = store.of_consumers(tx, (consumer_id,))
     if not old:
         raise NotFound(f"No allocations for consumer '{consumer_id[:64]}'")
     _refuse_servers(tx, (consumer_id,), servers)
-    store.consumers(tx, (consumer_id,), to_change=True)
     providers = provider_store.lock(tx, sorted({a.provider_id for a in old}))
     _claim(tx, (consumer_id,), _on_hosts(old, providers), {})
     _count(tx, (consumer_id,), [])
