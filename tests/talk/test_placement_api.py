@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,49 @@ async def test_bad_input_changes_nothing(resources: Resources) -> None:
     assert await resources.get(f"/resource_providers/{own}/inventories") == before
     unknown = await resources.ask("GET", f"/resource_providers/{new_uuid()}/usages")
     assert problem(unknown)[0] == 404
+
+
+async def test_one_provider_is_listed_more_than_once(resources: Resources) -> None:
+    own, who = await resources.provider("own", {GPU: 4, "CUSTOM_NIC": 4}), new_uuid()
+    listed = [
+        {"resource_provider": {"uuid": own}, "resources": some} for some in ({GPU: 1}, {"CUSTOM_NIC": 2}, {GPU: 2})
+    ]
+    await resources.do("PUT", f"/allocations/{who}", {"allocations": listed}, "1.0")
+    held = (await resources.get(f"/allocations/{who}"))["allocations"][own]["resources"]
+    assert held == {GPU: 3, "CUSTOM_NIC": 2}
+
+
+@pytest.mark.parametrize("write", [str.upper, lambda text: text.replace("-", "")])
+async def test_an_id_is_the_same_however_it_is_written(resources: Resources, write: Callable[[str], str]) -> None:
+    top, who, group = await resources.provider("top", {GPU: 4}), new_uuid(), new_uuid()
+    path = f"/resource_providers/{write(top)}"
+    child = {"name": "child", "uuid": write(new_uuid()), "parent_provider_uuid": write(top)}
+    await resources.do("POST", "/resource_providers", child)
+    now = (await resources.get(path))["generation"]
+    put = {"aggregates": [write(group), group], "resource_provider_generation": now}
+    await resources.do("PUT", f"{path}/aggregates", put)
+    assert (await resources.get(f"{path}/aggregates"))["aggregates"] == [group]
+    for asked, many in ((f"uuid={write(top)}", 1), (f"in_tree={write(top)}", 2), (f"member_of={write(group)}", 1)):
+        found = (await resources.get(f"/resource_providers?{asked}"))["resource_providers"]
+        assert (found[-1]["uuid"], len(found)) == (top, many), asked
+    await resources.do("PUT", f"/allocations/{write(who)}", share(top, None, **{GPU: 1}))
+    assert (await resources.get(f"/allocations/{write(who)}"))["consumer_generation"] == 1
+    for asked in (f"in_tree={write(top)}", f"member_of={write(group)}"):
+        shown = await resources.get(f"/allocation_candidates?resources={GPU}:1&{asked}")
+        assert len(shown["allocation_requests"]) == 1, asked
+    await resources.do("DELETE", f"/allocations/{write(who)}")
+    assert (await resources.get(f"{path}/usages"))["usages"] == {GPU: 0}
+
+
+async def test_ids_in_bodies_are_told_apart_by_what_they_name(resources: Resources) -> None:
+    own, who = await resources.provider("own", {GPU: 4}), new_uuid()
+    shared = share(own.upper(), None, **{GPU: 1})
+    await resources.do("POST", "/allocations", {who.upper(): shared})
+    assert (await resources.get(f"/allocations/{who}"))["allocations"][own]["resources"] == {GPU: 1}
+    twice = {**shared, "allocations": {key: {"resources": {GPU: 1}} for key in (own, own.upper())}}
+    for body in (twice, share("-" * 36, None, **{GPU: 1})):
+        assert problem(await resources.ask("PUT", f"/allocations/{new_uuid()}", body))[0] == 400
+    assert problem(await resources.ask("POST", "/allocations", {who: shared, who.upper(): shared}))[0] == 400
 
 
 async def test_inventory_moves_to_a_child_with_who_uses_it(resources: Resources) -> None:

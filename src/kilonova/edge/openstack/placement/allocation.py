@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kilonova.cloud.placement.allocation_service import AllocationService
@@ -51,14 +50,14 @@ class AllocationRoutes:
         ]  # fmt: skip
 
     async def of_provider(self, request: Request) -> Response:
-        provider_id = request.params["uuid"]
+        provider_id = ask.path_id(request, "uuid")
         share = await self._allocations.of_provider(provider_id)
         newest = max((one.created_at for one in share.allocations), default=0)
         shown = view.provider_share(request, share.providers[provider_id], share)
         return view.answer(request, shown, moment=newest)
 
     async def of_consumer(self, request: Request) -> Response:
-        share = await self._allocations.of_consumer(request.params["consumer_uuid"])
+        share = await self._allocations.of_consumer(ask.path_id(request, "consumer_uuid"))
         newest = max((one.created_at for one in share.allocations), default=0)
         return view.answer(request, view.consumer_share(request, share), moment=newest)
 
@@ -66,13 +65,13 @@ class AllocationRoutes:
         named = request.params["consumer_uuid"]
         if not is_uuid(named):
             raise Invalid(f"Malformed consumer_uuid: {named[:64]}")
-        await self._allocations.replace({str(uuid.UUID(named)): _wanted(request.json, request.version)})
+        await self._allocations.replace({ask.canonical(named): _wanted(request.json, request.version)})
 
     async def post(self, request: Request) -> None:
         await self._allocations.replace(_all_wanted(request.json, request.version))
 
     async def remove(self, request: Request) -> None:
-        await self._allocations.remove(request.params["consumer_uuid"])
+        await self._allocations.remove(ask.path_id(request, "consumer_uuid"))
 
     async def candidates(self, request: Request) -> Response:
         wish = ask.wish(request)
@@ -97,7 +96,7 @@ class AllocationRoutes:
         given, version = request.json, request.version
         inventories = {
             provider_id: (one["resource_provider_generation"], read_all(one["inventories"], request))
-            for provider_id, one in given["inventories"].items()
+            for provider_id, one in ask.by_id(given["inventories"]).items()
         }
         await self._allocations.reshape(inventories, _all_wanted(given["allocations"], version))
 
@@ -109,9 +108,9 @@ async def _whose(request: Request) -> Mapping[str, str | None]:
 def _wanted(given: Mapping[str, Any], version: Version) -> Wanted:
     """What a consumer shall have: a list before 1.12, by provider since."""
     if version < (1, 12):
-        amounts = {one["resource_provider"]["uuid"]: one["resources"] for one in given["allocations"]}
+        amounts = _merged(given["allocations"])
     else:
-        amounts = {provider_id: one["resources"] for provider_id, one in given["allocations"].items()}
+        amounts = {provider_id: one["resources"] for provider_id, one in ask.by_id(given["allocations"]).items()}
     return Wanted(
         amounts,
         given.get("project_id", NOBODY),
@@ -122,8 +121,18 @@ def _wanted(given: Mapping[str, Any], version: Version) -> Wanted:
     )
 
 
+def _merged(listed: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Amounts by provider and class; a provider may be listed more than once."""
+    amounts: dict[str, dict[str, int]] = {}
+    for one in listed:
+        of_provider = amounts.setdefault(ask.canonical(one["resource_provider"]["uuid"]), {})
+        for name, amount in one["resources"].items():
+            of_provider[name] = of_provider.get(name, 0) + amount
+    return amounts
+
+
 def _all_wanted(given: Mapping[str, Any], version: Version) -> dict[str, Wanted]:
-    return {consumer_id: _wanted(one, version) for consumer_id, one in given.items()}
+    return {consumer_id: _wanted(one, version) for consumer_id, one in ask.by_id(given).items()}
 
 
 def _total(found: Mapping[str | None, Usage]) -> Usage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -20,6 +21,27 @@ Sets = tuple[tuple[frozenset[str], ...], frozenset[str]]
 """One of each set; none of these."""
 
 
+def canonical(text: str) -> str:
+    """A UUID as it is stored: lower case, dashed. Raises Invalid when it is none."""
+    if not is_uuid(text):
+        raise Invalid(f"Expected a uuid. Got: {text[:64]}")
+    return str(uuid.UUID(text))
+
+
+def path_id(request: Request, name: str) -> str:
+    """The id that a path names, as it is stored; what is no UUID stays, and names nothing."""
+    given = request.params.get(name, "")
+    return canonical(given) if is_uuid(given) else given
+
+
+def by_id(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body says of each id, by the id as it is stored. Raises Invalid when one is no UUID, or comes twice."""
+    found = {canonical(key): value for key, value in given.items()}
+    if len(found) < len(given):
+        raise Invalid("The same uuid is given more than once, written in different ways.")
+    return found
+
+
 def resources(value: str) -> dict[str, int]:
     """`VCPU:2,MEMORY_MB:1024`. Raises Invalid."""
     form = "Expected resources query string parameter in form: ?resources=VCPU:2,MEMORY_MB:1024."
@@ -33,10 +55,9 @@ def resources(value: str) -> dict[str, int]:
         digits = amount.strip().removeprefix("-")
         if not digits.isascii() or not digits.isdecimal():
             raise Invalid(f"Requested resource {name[:255]} expected positive integer amount. Got: {amount[:64]}.")
-        number = int(amount) if len(digits) <= 19 else MAX_AMOUNT
-        if number < 1:
+        if amount.strip() != digits or not digits.strip("0"):
             raise Invalid(f"Requested resource {name[:255]} requires amount >= 1. Got: {amount[:64]}.")
-        found[name] = min(number, MAX_AMOUNT)
+        found[name] = min(int(digits), MAX_AMOUNT) if len(digits) <= 19 else MAX_AMOUNT
     return found
 
 
@@ -91,10 +112,11 @@ def aggregates(request: Request, suffix: str = "") -> Sets:
                 "Multiple values for 'member_of' must be prefixed with the 'in:' or '!in:' keyword using the valid "
                 f"microversion. Got: {value[:255]}"
             )
-        some = frozenset(plain.removeprefix("in:").split(","))
-        for one in some:
+        words = plain.removeprefix("in:").split(",")
+        for one in words:
             if not is_uuid(one):
                 raise Invalid(f"{_BAD}Expected 'member_of' parameter to contain valid UUID(s). Got: {one[:64]}")
+        some = frozenset(map(canonical, words))
         if denied and request.version < (1, 32):
             raise Invalid(f"Forbidden member_of{suffix} parameters are not supported in the specified microversion")
         if denied:
@@ -148,7 +170,7 @@ def _groups(request: Request) -> dict[str, Group]:
         elif not is_uuid(values[-1].strip()):
             raise Invalid(f"{_BAD}Expected 'in_tree' parameter to be a format of uuid. Got: {values[-1][:64]}")
         else:
-            group["in_tree"] = values[-1].strip()
+            group["in_tree"] = canonical(values[-1].strip())
     if len(found) > MAX_GROUPS:
         raise Invalid(f"More than {MAX_GROUPS} request groups are not taken.")
     return {suffix: Group(suffix, **parts) for suffix, parts in found.items()}

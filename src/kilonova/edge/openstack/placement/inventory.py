@@ -8,7 +8,7 @@ from typing import Any, Final
 from kilonova.cloud.placement.inventory_service import Holding, InventoryService
 from kilonova.cloud.placement.model import Inventory
 from kilonova.core.errors import Conflict, Invalid, NotFound
-from kilonova.edge.openstack.placement import schema, view
+from kilonova.edge.openstack.placement import ask, schema, view
 from kilonova.edge.openstack.placement.policy import PREFIX
 from kilonova.kit.http import MethodNotAllowed, Request, Response, Route
 
@@ -36,11 +36,11 @@ class InventoryRoutes:
         ]
 
     async def list(self, request: Request) -> Response:
-        held = await self._inventories.show(request.params["uuid"])
+        held = await self._inventories.show(ask.path_id(request, "uuid"))
         return view.answer(request, view.inventories(held), moment=_newest(held))
 
     async def add(self, request: Request) -> Response:
-        given, provider_id = request.json, request.params["uuid"]
+        given, provider_id = request.json, ask.path_id(request, "uuid")
         name = given["resource_class"]
         wanted = read(given, name, request)
         held = await self._inventories.add(provider_id, name, wanted)
@@ -51,7 +51,9 @@ class InventoryRoutes:
     async def put_all(self, request: Request) -> Response:
         given = request.json
         wanted = read_all(given["inventories"], request)
-        held = await self._inventories.put_all(request.params["uuid"], wanted, given["resource_provider_generation"])
+        held = await self._inventories.put_all(
+            ask.path_id(request, "uuid"), wanted, given["resource_provider_generation"]
+        )
         return view.answer(request, view.inventories(held), moment=_newest(held))
 
     async def clear(self, request: Request) -> None:
@@ -59,11 +61,11 @@ class InventoryRoutes:
             raise MethodNotAllowed(
                 "The method specified is not allowed for this resource.", allow=["GET", "POST", "PUT"]
             )
-        await self._inventories.put_all(request.params["uuid"], {}, None)
+        await self._inventories.put_all(ask.path_id(request, "uuid"), {}, None)
 
     async def show(self, request: Request) -> Response:
         name = request.params["resource_class"]
-        held = await self._inventories.show(request.params["uuid"])
+        held = await self._inventories.show(ask.path_id(request, "uuid"))
         if name not in held.stocks:
             raise NotFound(f"No inventory of class {name[:255]} for {held.provider.id}")
         return self._one(request, held, name)
@@ -71,20 +73,22 @@ class InventoryRoutes:
     async def put(self, request: Request) -> Response:
         name, given = request.params["resource_class"], request.json
         wanted = read(given, name, request)
-        held = await self._inventories.put(request.params["uuid"], name, wanted, given["resource_provider_generation"])
+        held = await self._inventories.put(
+            ask.path_id(request, "uuid"), name, wanted, given["resource_provider_generation"]
+        )
         return self._one(request, held, name)
 
     async def remove(self, request: Request) -> None:
         """An inventory in use is told as a concurrent update here, unlike elsewhere (Placement API reference)."""
         try:
-            await self._inventories.remove(request.params["uuid"], request.params["resource_class"])
+            await self._inventories.remove(ask.path_id(request, "uuid"), request.params["resource_class"])
         except Conflict as failure:
             if failure.facts.get("why") == "inventory_in_use":
                 failure.facts["why"] = "concurrent_update"
             raise
 
     async def usages(self, request: Request) -> Response:
-        held = await self._inventories.show(request.params["uuid"])
+        held = await self._inventories.show(ask.path_id(request, "uuid"))
         used = {name: stock.used for name, stock in held.stocks.items()}
         return view.answer(request, {"resource_provider_generation": held.provider.generation, "usages": used})
 
@@ -100,7 +104,7 @@ def read(given: Mapping[str, Any], name: str, request: Request) -> Inventory:
     one = Inventory(**{**values, "allocation_ratio": float(values.get("allocation_ratio", 1.0))})
     old = request.version < (1, 26)
     if one.capacity < 0 or (one.capacity == 0 and old):
-        verb, provider_id = "create" if request.method == "POST" else "update", request.params.get("uuid", "")
+        verb, provider_id = "create" if request.method == "POST" else "update", ask.path_id(request, "uuid")
         raise Invalid(
             f"Unable to {verb} inventory for resource provider {provider_id}: Invalid inventory for '{name}'. "
             f"The reserved value is greater than {'or equal to ' if old else ''}total."

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kilonova.cloud.placement.provider_service import ProviderService, Sieve
-from kilonova.core.errors import Invalid
-from kilonova.core.ids import is_uuid
 from kilonova.edge.openstack.placement import ask, schema, view
 from kilonova.edge.openstack.placement.policy import PREFIX
 from kilonova.kit.http import Request, Response, Route
@@ -48,8 +46,8 @@ class ProviderRoutes:
         member_of, not_member_of = ask.aggregates(request)
         sieve = Sieve(
             name=asked["name"][-1] if "name" in asked else None,
-            id=asked["uuid"][-1] if "uuid" in asked else None,
-            in_tree=asked["in_tree"][-1] if "in_tree" in asked else None,
+            id=ask.canonical(asked["uuid"][-1]) if "uuid" in asked else None,
+            in_tree=ask.canonical(asked["in_tree"][-1]) if "in_tree" in asked else None,
             resources=ask.resources(asked["resources"][-1]) if "resources" in asked else {},
             required=required,
             forbidden=forbidden,
@@ -65,57 +63,60 @@ class ProviderRoutes:
     async def create(self, request: Request) -> Response:
         """201 and nothing; since 1.20 200 and what it is."""
         given = request.json
-        own = str(uuid.UUID(given["uuid"])) if "uuid" in given else None
-        one = await self._providers.create(given["name"], own, given.get("parent_provider_uuid"))
+        own = ask.canonical(given["uuid"]) if "uuid" in given else None
+        one = await self._providers.create(given["name"], own, _parent(given))
         at = view.location(request, "resource_providers", one.id)
         if request.version < (1, 20):
             return Response(201, b"", [("location", at)])
         return view.answer(request, view.provider(request, one), moment=one.updated_at, at=at)
 
     async def show(self, request: Request) -> Response:
-        one = await self._providers.get(request.params["uuid"])
+        one = await self._providers.get(ask.path_id(request, "uuid"))
         return view.answer(request, view.provider(request, one), moment=one.updated_at)
 
     async def update(self, request: Request) -> Response:
         given = request.json
-        parent = (given["parent_provider_uuid"],) if "parent_provider_uuid" in given else None
+        parent = (_parent(given),) if "parent_provider_uuid" in given else None
         one = await self._providers.update(
-            request.params["uuid"], given["name"], parent=parent, may_move=request.version >= (1, 37)
+            ask.path_id(request, "uuid"), given["name"], parent=parent, may_move=request.version >= (1, 37)
         )
         return view.answer(request, view.provider(request, one), moment=one.updated_at)
 
     async def delete(self, request: Request) -> None:
-        await self._providers.delete(request.params["uuid"])
+        await self._providers.delete(ask.path_id(request, "uuid"))
 
     async def traits(self, request: Request) -> Response:
-        one, names = await self._providers.traits(request.params["uuid"])
+        one, names = await self._providers.traits(ask.path_id(request, "uuid"))
         shown = {"traits": names, "resource_provider_generation": one.generation}
         return view.answer(request, shown, moment=one.updated_at)
 
     async def set_traits(self, request: Request) -> Response:
         given = request.json
         one, names = await self._providers.set_traits(
-            request.params["uuid"], given["traits"], given["resource_provider_generation"]
+            ask.path_id(request, "uuid"), given["traits"], given["resource_provider_generation"]
         )
         shown = {"traits": names, "resource_provider_generation": one.generation}
         return view.answer(request, shown, moment=one.updated_at)
 
     async def clear_traits(self, request: Request) -> None:
-        await self._providers.set_traits(request.params["uuid"], (), None)
+        await self._providers.set_traits(ask.path_id(request, "uuid"), (), None)
 
     async def aggregates(self, request: Request) -> Response:
-        one, ids = await self._providers.aggregates(request.params["uuid"])
+        one, ids = await self._providers.aggregates(ask.path_id(request, "uuid"))
         return view.answer(request, _aggregates(request, one.generation, ids))
 
     async def set_aggregates(self, request: Request) -> Response:
         """A list; since 1.19 with the generation, which then rises."""
         given, guarded = request.json, request.version >= (1, 19)
-        ids = given["aggregates"] if guarded else given
-        if any(len(one) > 36 or not is_uuid(one) for one in ids):
-            raise Invalid("An aggregate is named by a UUID")
+        ids = list(dict.fromkeys(map(ask.canonical, given["aggregates"] if guarded else given)))
         generation = given["resource_provider_generation"] if guarded else None
-        one, _ = await self._providers.set_aggregates(request.params["uuid"], ids, generation, noticed=guarded)
+        one, _ = await self._providers.set_aggregates(ask.path_id(request, "uuid"), ids, generation, noticed=guarded)
         return view.answer(request, _aggregates(request, one.generation, ids))
+
+
+def _parent(given: Mapping[str, Any]) -> str | None:
+    parent = given.get("parent_provider_uuid")
+    return None if parent is None else ask.canonical(parent)
 
 
 def _aggregates(request: Request, generation: int, ids: Any) -> dict[str, Any]:
