@@ -219,6 +219,16 @@ async def test_a_flavor_asks_for_what_others_have_put_below_a_host(resources: Re
     at = {"openstack-api-version": "compute 2.85"}
     added = await site.admin.post("/flavors/84/os-extra_specs", json={"extra_specs": specs}, headers=at)
     assert added.status_code == 200, added.text
+    for bad in (
+        {f"resources1:{GPU}": "abc"}, {f"resources:{GPU}": "0"}, {f"resources:{GPU}": "0000000000011"},
+        {"trait1:CUSTOM_FAST": "maybe"}, {"group_policy": "sometimes"}, {"resources:VCPU": "0"},
+        {"resources:DISK_GB": "77"}, {"hw:fine": "1", "resources:MEMORY_MB": "1"},
+    ):  # fmt: skip
+        refused = await site.admin.post("/flavors/84/os-extra_specs", json={"extra_specs": bad}, headers=at)
+        assert refused.status_code == 400, (bad, refused.text)
+    same = {"resources:VCPU": "1", "resources:MEMORY_MB": "192"}
+    assert (await site.admin.post("/flavors/84/os-extra_specs", json={"extra_specs": same}, headers=at)).is_success
+    assert (await site.admin.get("/flavors/84/os-extra_specs")).json()["extra_specs"] == {**specs, **same}
     first = await site.boot(flavorRef="84")
     assert set((await resources.get(f"/allocations/{first}"))["allocations"]) == {host, card}
     assert (await resources.get(f"/resource_providers/{card}/usages"))["usages"] == {GPU: 1}
@@ -297,6 +307,7 @@ async def test_bad_input_changes_nothing(resources: Resources) -> None:
         ("GET", "/resource_providers?required=CUSTOM_NONE", None), ("GET", "/resource_providers?uuid=x", None),
         ("GET", "/resource_providers?member_of=x", None), ("GET", "/resource_providers?bogus=1", None),
         ("GET", "/allocation_candidates", None), ("GET", "/allocation_candidates?resources=VCPU:0", None),
+        ("GET", f"/allocation_candidates?resources=VCPU:-{'9' * 20}", None),
         ("GET", "/allocation_candidates?resources=VCPU:1&limit=0", None),
         ("GET", "/allocation_candidates?resources1=VCPU:1&resources2=VCPU:1", None),
         ("GET", "/allocation_candidates?resources=VCPU:1&required=in:,A", None),

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from kilonova.cloud.flavor import store
 from kilonova.cloud.flavor.model import DEFAULTS, Flavor, FlavorFilter, FlavorPage
+from kilonova.cloud.placement.demand import check_spec
+from kilonova.cloud.placement.model import DISK, MEMORY, VCPU
 from kilonova.core.context import ALL, Context, Scope
 from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Database, Tx
@@ -72,10 +74,14 @@ class FlavorService:
         await self._db.write(work)
 
     async def set_specs(self, context: Context, flavor_id: str, specs: Mapping[str, str]) -> Mapping[str, str]:
-        """Add or replace some extra specs; answers all. Raises NotFound, Invalid (too many)."""
+        """Add or replace some extra specs; answers all. Raises NotFound, Invalid (too many, or one makes no sense)."""
 
         def work(tx: Tx) -> dict[str, str]:
-            merged = {**store.get(tx, ALL, flavor_id, to_change=True).extra_specs, **specs}
+            flavor = store.get(tx, ALL, flavor_id, to_change=True)
+            sizes = {VCPU: flavor.vcpus, MEMORY: flavor.memory_mb, DISK: flavor.root_gb + flavor.ephemeral_gb}
+            for key, value in specs.items():
+                check_spec(key, value, sizes)
+            merged = {**flavor.extra_specs, **specs}
             if len(merged) > MAX_SPECS:
                 raise Invalid(f"A flavor may have {MAX_SPECS} extra specs.")
             store.set_specs(tx, flavor_id, merged)

@@ -18,6 +18,7 @@ from kilonova.cloud.placement.model import HOST_CLASSES, MAX_INT
 from kilonova.core.errors import Invalid
 
 _KEY: Final = re.compile(r"^(resources|trait)([1-9][0-9]{0,3}|_[A-Za-z0-9_-]{1,63}|):([A-Z0-9_]{1,255})$")
+_POLICIES: Final = ("none", "isolate")
 WAYS: Final = 8
 """Ways of one host that are tried before the next host is."""
 
@@ -44,20 +45,35 @@ def wish_of(extra_specs: Mapping[str, str]) -> Wish | None:
         if kind == "resources" and (suffix or name not in HOST_CLASSES):
             resources.setdefault(suffix, {})[name] = _amount(key, value)
         elif kind == "trait":
-            if value not in ("required", "forbidden"):
-                raise Invalid(f"The flavor's extra spec {key} is neither 'required' nor 'forbidden'")
+            _check_trait(key, value)
             traits.setdefault(suffix, {}).setdefault(value, set()).add(name)
     suffixes = sorted({*resources, *traits})
     if not suffixes:
         return None
     policy = extra_specs.get("group_policy")
     numbered = [suffix for suffix in suffixes if suffix]
-    if policy not in (None, "none", "isolate") or (policy is None and len(numbered) > 1):
+    if policy not in _POLICIES and (policy is not None or len(numbered) > 1):
         raise Invalid("The flavor's extra specs need group_policy, which is 'none' or 'isolate'")
     if bare := [suffix for suffix in numbered if suffix not in resources]:
         raise Invalid(f"The flavor's extra specs ask for traits but no resources in group {bare[0]}")
     groups = tuple(_group(suffix, resources.get(suffix, {}), traits.get(suffix, {})) for suffix in suffixes)
     return Wish(groups, isolate=policy == "isolate")
+
+
+def check_spec(key: str, value: str, sizes: Mapping[str, int]) -> None:
+    """Nothing, if a flavor of these sizes (by class) may have this extra spec, whatever others it has or will get.
+    Raises Invalid: a boot would fail by it, or take what it does not say."""
+    if key == "group_policy" and value not in _POLICIES:
+        raise Invalid(f"The extra spec group_policy is 'none' or 'isolate', not '{value[:64]}'")
+    if (form := _KEY.match(key)) is None:
+        return
+    kind, suffix, name = form.groups()
+    if kind == "trait":
+        _check_trait(key, value)
+    elif suffix or name not in HOST_CLASSES:
+        _amount(key, value)
+    elif value != str(sizes[name]):
+        raise Invalid(f"The flavor's size decides what its servers take: {key} can only be {sizes[name]}")
 
 
 def takes_something(extra_specs: Mapping[str, str]) -> bool:
@@ -83,8 +99,14 @@ def _group(suffix: str, resources: Mapping[str, int], traits: Mapping[str, set[s
     return Group(suffix, resources, required, forbidden, with_root=not suffix)
 
 
+def _check_trait(key: str, value: str) -> None:
+    if value not in ("required", "forbidden"):
+        raise Invalid(f"The flavor's extra spec {key} is neither 'required' nor 'forbidden'")
+
+
 def _amount(key: str, value: str) -> int:
-    if not value.isascii() or not value.isdecimal() or not 0 < int(value[:12]) <= MAX_INT:
+    digits = value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_INT))
+    if not digits or not 0 < int(value) <= MAX_INT:
         raise Invalid(f"The flavor's extra spec {key} is not a positive number")
     return int(value)
 

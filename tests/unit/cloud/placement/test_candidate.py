@@ -103,7 +103,8 @@ def test_extra_specs_become_a_wish() -> None:
 @pytest.mark.parametrize(
     "specs",
     [
-        {"resources:VF": "many"}, {"resources:VF": "-1"}, {"trait:FAST": "perhaps"}, {"trait1:FAST": "required"},
+        {"resources:VF": "many"}, {"resources:VF": "-1"}, {"resources:VF": "0"}, {"resources:VF": "9" * 5000},
+        {"resources:VF": "000000000001" + "9" * 12}, {"trait:FAST": "perhaps"}, {"trait1:FAST": "required"},
         {"resources1:VF": "1", "resources2:VF": "1"}, {"resources:VF": "1", "group_policy": "sometimes"},
     ],
 )  # fmt: skip
