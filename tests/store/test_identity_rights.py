@@ -198,3 +198,23 @@ async def _try(work: Awaitable[object]) -> bool:
     except Failure:
         return False
     return True
+
+
+async def test_who_implies_a_role_of_the_whole_cloud_is_no_managers_to_take_over(site: Site) -> None:
+    """By a role of the domain that implies a role that implies `service`; another domain's assignments count too."""
+    far, project = await site.new("domain"), await site.new("project")
+    own = await site.new("role")
+    between = str((await site.directory.create("role", {"name": "between"})).id)
+    await site.rights.check_managed(site.ann, site.home, by_admin=False)
+    await site.rights.grant(Assignment(site.ann, "project", project, own))
+    await site.rights.imply(own, between)
+    await site.rights.check_managed(site.ann, site.home, by_admin=False)
+    await site.rights.imply(between, site.ids.role_ids["service"])
+    for by_admin in (False, True):
+        with pytest.raises(Forbidden):
+            await site.rights.check_managed(site.ann, site.home, by_admin=by_admin)
+    group = await site.new("group")
+    await site.rights.check_managed(group, site.home, by_admin=False)
+    await site.rights.grant(Assignment(group, "domain", far, site.ids.role_ids["reader"], "group", inherited=True))
+    with pytest.raises(Forbidden):
+        await site.rights.check_managed(group, site.home, by_admin=True)
