@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b32encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 from identity_site import DEMO, ON_DEMO, Site, open_site
 
+from kilonova.cloud.identity.model import Named, Wish
+from kilonova.cloud.identity.proof import Proof
 from kilonova.cloud.identity.totp import passcode
+from kilonova.core.errors import Unauthenticated
 from kilonova.kit.clock import SECOND
 
 SECRET = b32encode(b"12345678901234567890").decode()
@@ -68,6 +72,43 @@ async def test_several_proofs_at_once(site: Site) -> None:
     other = {**both, "password": {"user": {"name": "admin", "domain": {"id": "default"}, "password": "adminpw"}}}
     site.clock.by = 60
     assert (await site.sign_in({**other, "totp": proof(code(site))}, ON_DEMO)).status_code == 401
+
+
+async def test_guessed_one_time_passwords_lock_the_user_out(site: Site) -> None:
+    await enrol(site)
+    site.clock.by = 3600
+    for _ in range(10):
+        assert (await site.sign_in({"methods": ["totp"], "totp": proof("000000")}, ON_DEMO)).status_code == 401
+    assert (await site.sign_in({"methods": ["totp"], "totp": proof(code(site))}, ON_DEMO)).status_code == 401
+    assert (await site.log_in()).status_code == 401
+    site.clock.by += 301
+    assert (await site.sign_in({"methods": ["totp"], "totp": proof(code(site))}, ON_DEMO)).status_code == 201
+
+
+async def test_a_right_password_does_not_pay_for_guesses_of_the_other_proof(site: Site) -> None:
+    await enrol(site)
+    site.clock.by = 3600
+    half = {"methods": ["password", "totp"], "password": {"user": DEMO}}
+    for _ in range(10):
+        assert (await site.sign_in({**half, "totp": proof("000000")}, ON_DEMO)).status_code == 401
+    assert (await site.sign_in({**half, "totp": proof(code(site))}, ON_DEMO)).status_code == 401
+
+
+async def test_a_login_forgets_what_was_wrong_before(site: Site) -> None:
+    wrong = {**DEMO, "password": "wrong"}
+    for _ in range(2):
+        for _ in range(9):
+            assert (await site.log_in(wrong)).status_code == 401
+        assert (await site.log_in()).status_code == 201
+
+
+async def test_of_many_guesses_at_once_none_counts_beyond_the_limit(site: Site) -> None:
+    who = Named(id=site.ids.demo_user_id)
+    guesses = [Proof("password", "wrong", who)] * 39 + [Proof("password", "demopw", who)]
+    answers = await asyncio.gather(
+        *(site.services.login.log_in([one], Wish("unscoped")) for one in guesses), return_exceptions=True
+    )
+    assert all(isinstance(one, Unauthenticated) for one in answers)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,10 @@ class Login:
         if credential is not None:
             ticket = replace(ticket, credential_id=credential.id)
             wish = Wish("project", Named(id=credential.project_id))
-        return await self._issue(wish, ticket)
+        issued = await self._issue(wish, ticket)
+        if any(one.failures for one in proven):
+            await self._db.write(lambda tx: store.change(tx, "user", first.user_id, {"failures": 0}))
+        return issued
 
     async def by_access_key(self, user_id: str, project_id: str) -> Issued:
         """A token for whoever signed a request with one of the user's access keys; whose signature was checked before.

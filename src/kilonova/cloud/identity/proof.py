@@ -31,13 +31,14 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Who it is by one proof."""
+    """Who it is by one proof. `failures`: how many wrong ones came before it."""
 
     user_id: str
     methods: tuple[str, ...]
     expires_at: int | None = None
     audit_id: str = ""
     credential: ApplicationCredential | None = None
+    failures: int = 0
 
 
 class Prover:
@@ -52,6 +53,7 @@ class Prover:
     ) -> None:
         self._db = db
         self._guard = PasswordGuard(db, passwords, lockout)
+        self._lockout = lockout
         self._passwords = passwords
         self._open_blob = open_blob
 
@@ -69,26 +71,28 @@ class Prover:
         user = await self._guard.check(proof.who, proof.secret, now)
         if expired(user, now):
             raise Unauthenticated("The password is expired and needs to be changed.")
-        return Proven(user.id, ("password",))
+        return Proven(user.id, ("password",), failures=user.failures)
 
     async def _one_time(self, proof: Proof, now: int) -> Proven:
-        opened = self._open_blob
-
-        def work(tx: Tx) -> str | None:
+        def work(tx: Tx) -> User | None:
             user: User | None = store.find(tx, "user", proof.who)
-            if user is None or opened is None:
-                return None
-            for one in credential_store.list_credentials(tx, {"user_id": user.id, "type": "totp"}):
-                secret = opened(one.secret)["blob"]
-                step = totp.find_step(secret, proof.secret, now // SECOND)
-                if step is not None and credential_store.use_step(tx, one.id, step):
-                    return user.id
-            return None
+            known = user.id if user else ""
+            return self._lockout.admit(tx, known, now, lambda: self._fits(tx, known, proof.secret, now))
 
-        user_id = await self._db.write(work)
-        if user_id is None:
+        user = await self._db.write(work)
+        if user is None:
             raise Unauthenticated(REFUSED)
-        return Proven(user_id, ("totp",))
+        return Proven(user.id, ("totp",), failures=user.failures)
+
+    def _fits(self, tx: Tx, user_id: str, passcode: str, now: int) -> bool:
+        """Whether a one-time password is the user's, and not used yet: it is from now on."""
+        if self._open_blob is None:
+            return False
+        for one in credential_store.list_credentials(tx, {"user_id": user_id, "type": "totp"}):
+            step = totp.find_step(self._open_blob(one.secret)["blob"], passcode, now // SECOND)
+            if step is not None and credential_store.use_step(tx, one.id, step):
+                return True
+        return False
 
     async def _application_credential(self, proof: Proof, now: int) -> Proven:
         def work(tx: Tx) -> tuple[ApplicationCredential, str] | None:
