@@ -85,6 +85,10 @@ class People:
         auth = {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
         return await self.client.post("/v3/auth/tokens", json={"auth": auth})
 
+    async def sign_in(self, identity: Any) -> httpx.Response:
+        """A login without a scope, by these proofs."""
+        return await self.client.post("/v3/auth/tokens", json={"auth": {"identity": identity}})
+
     async def roles(self, who: str, scope: Any) -> list[str] | int:
         """The roles that a new token carries there, or the status of the refusal."""
         answer = await self.log_in(who, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -382,6 +383,47 @@ async def test_guessing_is_slowed_down_for_one_user_from_one_address(people: Peo
     assert (await people.log_in("member")).status_code == 201
     people.clock.seconds = 61
     assert (await people.log_in("bob", password="wrong")).status_code == 401
+
+
+async def test_what_a_login_does_not_look_at_gives_no_more_guesses(people: People) -> None:
+    bob, statuses = people.ids["bob"], []
+    for n in range(8):
+        user = {"id": bob, "name": f"any{n}", "domain": {"name": str(n)}, "password": "wrong"}
+        identity = {
+            "methods": ["password"],
+            "password": {"user": user},
+            "totp": {"user": {"id": str(n), "passcode": ""}},
+        }
+        statuses.append((await people.sign_in(identity)).status_code)
+    assert statuses == [401] * 6 + [429] * 2
+
+
+async def test_an_address_has_no_endless_guesses(people: People) -> None:
+    statuses = []
+    for n in range(62):
+        user = {"id": f"nobody{n}", "password": "wrong"}
+        statuses.append((await people.sign_in({"methods": ["password"], "password": {"user": user}})).status_code)
+    assert statuses == [401] * 60 + [429] * 2
+
+
+async def test_bad_requests_and_tokens_close_no_door_to_others(people: People) -> None:
+    secret = {"application_credential": {"id": "none", "secret": "x"}, "methods": ["application_credential"]}
+    for _ in range(7):
+        for identity in (secret, {"methods": ["magic"]}, {"methods": ["token"], "token": {"id": "forged"}}):
+            await people.sign_in(identity)
+    assert (await people.sign_in(secret)).status_code == 429
+    other = {**secret, "application_credential": {"id": "other", "secret": "x"}}
+    assert (await people.sign_in(other)).status_code == 401
+    assert (await people.sign_in({"methods": ["magic"]})).status_code == 401
+    mine = (await people.log_in("member")).headers["x-subject-token"]
+    assert (await people.sign_in({"methods": ["token"], "token": {"id": mine}})).status_code == 201
+
+
+async def test_logins_at_once_wait_for_one_another(people: People) -> None:
+    right = await asyncio.gather(*(people.log_in("member") for _ in range(12)))
+    assert [one.status_code for one in right] == [201] * 12
+    wrong = await asyncio.gather(*(people.log_in("bob", password="wrong") for _ in range(12)))
+    assert sorted(one.status_code for one in wrong) == [401] * 6 + [429] * 6
 
 
 async def test_options_of_users(people: People) -> None:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
-from kilonova.core.errors import Unauthenticated
+from kilonova.cloud.identity.proof import Proof
+from kilonova.core.errors import Failure, Unauthenticated
+from kilonova.edge.openstack.identity.token import read_proofs
 from kilonova.kit.http import Request, Route, TooManyRequests
 from kilonova.kit.http.route import Answer
 
 CAPACITY: Final = 10_000
-"""Pairs of user and address that are remembered at most; the oldest is forgotten first."""
+"""Pairs of user and address that are remembered at most; what was longest not asked for is forgotten first."""
+WAIT_SECONDS: Final = 10.0
+"""How long a login waits for others of its kind that are being looked at."""
+OF_ADDRESS: Final = 10
+"""How many times as many refusals an address has, for whomever."""
+TOO_MANY: Final = "Too many failed logins; try again later."
+
+
+@dataclass(slots=True)
+class Bucket:
+    """What of one kind was refused until it is over, and how many are being looked at."""
+
+    most: int
+    until: float
+    refused: int = 0
+    pending: int = 0
 
 
 class Throttle:
-    """After `most` refusals within `seconds`, logins of this user from this address get 429 until they are over. The
-    lock-out of users is something else: it holds for every address, and in every process."""
+    """After `most` refusals within `seconds`, logins of this user (or with this application credential) from this
+    address get 429 until they are over; the address itself after OF_ADDRESS times as many. No more than may be refused
+    are looked at at once; others wait. The lock-out of users is something else: it holds for every address, and in
+    every process. A token is no guess, and what is malformed proves nothing: neither counts."""
 
     def __init__(
         self, most: int = 20, seconds: float = 60.0, *, monotonic: Callable[[], float] = time.monotonic
@@ -26,47 +46,82 @@ class Throttle:
         self._most = most
         self._seconds = seconds
         self._monotonic = monotonic
-        self._refused: dict[bytes, tuple[int, float]] = {}
+        self._buckets: dict[bytes, Bucket] = {}
+        self._done = asyncio.Condition()
 
     def guard(self, route: Route) -> Route:
         """The same route, throttled."""
 
         async def handle(request: Request) -> Answer:
-            key = _key(request)
-            count, until = self._refused.get(key, (0, 0.0))
-            if until <= self._monotonic():
-                count, until = 0, self._monotonic() + self._seconds
-            elif count >= self._most:
-                raise TooManyRequests("Too many failed logins; try again later.")
+            named = _named(request)
+            if not named:
+                return await route.handler(request)
+            client = (request.scope.get("client") or ("",))[0]
+            keys = {_digest(client): self._most * OF_ADDRESS, **{_digest(client, one): self._most for one in named}}
+            buckets = await self._enter(keys)
             try:
                 return await route.handler(request)
             except Unauthenticated:
-                self._remember(key, count + 1, until)
+                for bucket in buckets:
+                    bucket.refused += 1
                 raise
+            finally:
+                await self._leave(keys, buckets)
 
         return replace(route, handler=handle)
 
-    def _remember(self, key: bytes, count: int, until: float) -> None:
-        self._refused.pop(key, None)
-        while len(self._refused) >= CAPACITY:
-            self._refused.pop(next(iter(self._refused)))
-        self._refused[key] = (count, until)
+    async def _enter(self, keys: dict[bytes, int]) -> Sequence[Bucket]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._done:
+                while True:
+                    buckets = [self._bucket(key, most) for key, most in keys.items()]
+                    if any(one.refused >= one.most for one in buckets):
+                        raise TooManyRequests(TOO_MANY)
+                    if all(one.refused + one.pending < one.most for one in buckets):
+                        break
+                    await self._done.wait()
+        except TimeoutError:
+            raise TooManyRequests(TOO_MANY) from None
+        for bucket in buckets:
+            bucket.pending += 1
+        return buckets
+
+    async def _leave(self, keys: dict[bytes, int], buckets: Sequence[Bucket]) -> None:
+        for key, bucket in zip(keys, buckets, strict=True):
+            bucket.pending -= 1
+            if not bucket.refused and not bucket.pending and self._buckets.get(key) is bucket:
+                del self._buckets[key]
+        async with self._done:
+            self._done.notify_all()
+
+    def _bucket(self, key: bytes, most: int) -> Bucket:
+        now = self._monotonic()
+        found = self._buckets.pop(key, None)
+        if found is None or found.until <= now:
+            found = Bucket(most, now + self._seconds)
+        while len(self._buckets) >= CAPACITY:
+            self._buckets.pop(next(iter(self._buckets)))
+        self._buckets[key] = found
+        return found
 
 
-def _key(request: Request) -> bytes:
-    client = request.scope.get("client") or ("",)
-    named = request.params.get("user_id") or _user(request.json)
-    return sha256(repr((client[0], named)).encode("utf-8", "replace")).digest()
+def _digest(*parts: object) -> bytes:
+    return sha256(repr(parts).encode("utf-8", "replace")).digest()
 
 
-def _user(document: Any) -> object:
-    """Whom a login is about: the references in its methods, without what is secret."""
-    identity = document.get("auth", {}).get("identity", {}) if isinstance(document, Mapping) else {}
-    found: list[object] = []
-    for method in sorted(identity):
-        user = identity[method].get("user") if isinstance(identity[method], Mapping) else None
-        if isinstance(user, Mapping):
-            domain = user.get("domain")
-            home = (domain.get("id"), domain.get("name")) if isinstance(domain, Mapping) else None
-            found.append((user.get("id"), user.get("name"), home))
-    return found
+def _named(request: Request) -> Sequence[object]:
+    """Whom or what a login is about, as it will be looked up; nothing of one that proves nothing."""
+    if "user_id" in request.params:
+        return [("user", request.params["user_id"])]
+    try:
+        proofs = read_proofs(request.json["auth"])
+    except Failure:
+        return []
+    return list(dict.fromkeys(_whom(one) for one in proofs if one.method != "token"))
+
+
+def _whom(proof: Proof) -> tuple[object, ...]:
+    if proof.credential_id:
+        return "application credential", proof.credential_id
+    who = proof.who.id or (proof.who.name, proof.who.domain_id, proof.who.domain_name)
+    return ("application credential", proof.credential_name, who) if proof.credential_name else ("user", who)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kilonova.cloud.identity.catalog import CatalogService
-from kilonova.cloud.identity.login import Issued, Login
+from kilonova.cloud.identity.login import Login
 from kilonova.cloud.identity.model import Named, Session, Wish
 from kilonova.cloud.identity.proof import Proof
 from kilonova.cloud.identity.service import Directory
@@ -44,7 +44,8 @@ class TokenRoutes:
         ]
 
     async def issue(self, request: Request) -> Answer:
-        issued = await self._authenticate(request.json["auth"])
+        auth = request.json["auth"]
+        issued = await self._login.log_in(read_proofs(auth), _wish(auth.get("scope")))
         return await self._shown(request, issued.session, 201, issued.token)
 
     async def show(self, request: Request) -> Answer:
@@ -100,18 +101,20 @@ class TokenRoutes:
         document = view.token(session, catalog)
         return Response.json(document, status, [("x-subject-token", token), _VARY])
 
-    async def _authenticate(self, auth: Mapping[str, Any]) -> Issued:
-        identity, wish = auth["identity"], _wish(auth.get("scope"))
-        methods = list(dict.fromkeys(identity["methods"]))
-        if set(methods) & _UNBUILT_METHODS:
-            raise NotBuilt("This authentication method is not implemented")
-        if not set(methods) <= set(_METHODS):
-            raise Unauthenticated("Attempted to authenticate with an unsupported method.")
-        if any(method not in identity for method in methods):
-            raise Invalid("Expecting to find in identity exactly the methods that it names.")
-        if "application_credential" in methods and "scope" in auth:
-            raise Unauthenticated("Invalid application credential: Application credentials cannot request a scope.")
-        return await self._login.log_in([_proof(method, identity[method]) for method in methods], wish)
+
+def read_proofs(auth: Mapping[str, Any]) -> list[Proof]:
+    """What a login's document offers. Raises Invalid, NotBuilt, Unauthenticated for a method that there is not."""
+    identity = auth["identity"]
+    methods = list(dict.fromkeys(identity["methods"]))
+    if set(methods) & _UNBUILT_METHODS:
+        raise NotBuilt("This authentication method is not implemented")
+    if not set(methods) <= set(_METHODS):
+        raise Unauthenticated("Attempted to authenticate with an unsupported method.")
+    if any(method not in identity for method in methods):
+        raise Invalid("Expecting to find in identity exactly the methods that it names.")
+    if "application_credential" in methods and "scope" in auth:
+        raise Unauthenticated("Invalid application credential: Application credentials cannot request a scope.")
+    return [_proof(method, identity[method]) for method in methods]
 
 
 def _proof(method: str, given: Mapping[str, Any]) -> Proof:
