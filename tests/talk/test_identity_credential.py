@@ -7,7 +7,7 @@ import hmac
 import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -87,6 +87,38 @@ async def test_an_access_key_is_a_credential_with_the_hash_of_its_name(site: Sit
     assert (await site.ask("GET", f"{keys}/AKIA", "demo")).json()["credential"]["secret"] == "s"
 
 
+async def test_an_access_key_stays_the_one_that_it_is(site: Site) -> None:
+    other = await site.add("other")
+    mine, victim = await a_key(site), await a_key(site, "other", other)
+    one = f"/v3/credentials/{hashlib.sha256(mine['access'].encode()).hexdigest()}"
+    stolen = json.dumps({"access": victim["access"], "secret": "s"})
+    changed = await site.ask("PATCH", one, "demo", json={"credential": {"blob": stolen}})
+    assert changed.status_code == 400
+    # By way of another type, too.
+    assert (await site.ask("PATCH", one, "demo", json={"credential": {"type": "x", "blob": stolen}})).status_code == 200
+    assert (await site.ask("PATCH", one, "demo", json={"credential": {"type": "EC2"}})).status_code == 400
+    cert = {"user_id": site.ids.demo_user_id, "project_id": site.ids.demo_project_id, "type": "cert", "blob": stolen}
+    made = await site.ask("POST", "/v3/credentials", "demo", json={"credential": cert})
+    place = f"/v3/credentials/{made.json()['credential']['id']}"
+    assert (await site.ask("PATCH", place, "demo", json={"credential": {"type": "ec2"}})).status_code == 400
+    for access in (mine["access"], victim["access"]):
+        path = f"/v3/users/{site.ids.demo_user_id}/credentials/OS-EC2/{access}"
+        assert (await site.ask("DELETE", path, "demo")).status_code == 404
+    assert (await site.ask("GET", f"/v3/users/{other}/credentials/OS-EC2/{victim['access']}", "other")).is_success
+
+
+async def test_an_access_key_may_get_another_secret(site: Site) -> None:
+    key = await a_key(site)
+    one = f"/v3/credentials/{hashlib.sha256(key['access'].encode()).hexdigest()}"
+    blob = json.dumps({"access": key["access"], "secret": "new"})
+    changed = await site.ask("PATCH", one, "demo", json={"credential": {"blob": blob, "type": "EC2"}})
+    assert changed.json()["credential"]["type"] == "ec2"
+    keys = f"/v3/users/{site.ids.demo_user_id}/credentials/OS-EC2"
+    (shown,) = (await site.ask("GET", keys, "demo")).json()["credentials"]
+    assert shown["secret"] == "new"
+    assert (await site.ask("DELETE", f"{keys}/{key['access']}", "demo")).status_code == 204
+
+
 async def test_who_makes_sees_and_removes_access_keys(site: Site) -> None:
     other = await site.add("other")
     await site.add("auditor", "reader")
@@ -111,19 +143,20 @@ async def test_who_makes_sees_and_removes_access_keys(site: Site) -> None:
     assert (await site.ask("GET", one, "demo")).status_code == 404
 
 
-def v4(key: dict[str, str], moment: datetime, *, path: str = "/", host: str = "cloud:8788") -> dict[str, Any]:
+def v4(key: dict[str, str], moment: datetime, *, verb: str = "GET") -> dict[str, Any]:
     """A request as a service tells of it, signed as AWS General Reference says."""
+    path, host, shown = "/", "cloud:8788", "Action=X&Version=1" if verb == "GET" else ""
     stamp, day = moment.strftime("%Y%m%dT%H%M%SZ"), moment.strftime("%Y%m%d")
     scope = f"{day}/us-east-1/ec2/aws4_request"
     signed = "host;x-amz-date"
-    canonical = f"GET\n{path}\nAction=X&Version=1\nhost:{host}\nx-amz-date:{stamp}\n\n{signed}\n{EMPTY}"
+    canonical = f"{verb}\n{path}\n{shown}\nhost:{host}\nx-amz-date:{stamp}\n\n{signed}\n{EMPTY}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     signature = hmac.new(derive(key["secret"], day, "us-east-1", "ec2"), text.encode(), hashlib.sha256).hexdigest()
     authorization = (
         f"AWS4-HMAC-SHA256 Credential={key['access']}/{scope}, SignedHeaders={signed}, Signature={signature}"
     )
     return {
-        "access": key["access"], "signature": signature, "host": host, "verb": "GET", "path": path,
+        "access": key["access"], "signature": signature, "host": host, "verb": verb, "path": path,
         "params": {"Action": "X", "Version": "1"}, "body_hash": EMPTY,
         "headers": {"Host": host, "X-Amz-Date": stamp, "Authorization": authorization},
     }  # fmt: skip
@@ -146,16 +179,16 @@ def v2(key: dict[str, str], moment: datetime) -> dict[str, Any]:
             "path": "/services/Cloud", "params": params, "headers": {}}  # fmt: skip
 
 
-async def a_key(site: Site) -> dict[str, str]:
-    path = f"/v3/users/{site.ids.demo_user_id}/credentials/OS-EC2"
-    answer = await site.ask("POST", path, "demo", json={"tenant_id": site.ids.demo_project_id})
+async def a_key(site: Site, who: str = "demo", user_id: str = "") -> dict[str, str]:
+    path = f"/v3/users/{user_id or site.ids.demo_user_id}/credentials/OS-EC2"
+    answer = await site.ask("POST", path, who, json={"tenant_id": site.ids.demo_project_id})
     return dict(answer.json()["credential"])
 
 
 @pytest.mark.parametrize("sign", [v2, v4])
 async def test_a_service_learns_who_signed_a_request(site: Site, sign: Any) -> None:
     key, now = await a_key(site), datetime.now(UTC)
-    good = sign(key, now)
+    good, posted = sign(key, now), v4(key, now, verb="POST")
     answer = await site.ask("POST", "/v3/ec2tokens", json={"credentials": good})
     assert answer.status_code == 200
     token = answer.json()["token"]
@@ -182,6 +215,11 @@ async def test_a_service_learns_who_signed_a_request(site: Site, sign: Any) -> N
     for shift in (-16 * 60, 16 * 60):
         site.clock.by = shift
         assert (await site.ask("POST", "/v3/ec2tokens", json={"credentials": good})).status_code == 401
+        # With version 4 of a POST the parameters are not signed: no time in them counts.
+        later = (now + timedelta(seconds=shift)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for unsigned in ({"Timestamp": later}, {"Expires": "2999-01-01T00:00:00Z"}):
+            again = {**posted, "params": {**posted["params"], **unsigned}}
+            assert (await site.ask("POST", "/v3/ec2tokens", json={"credentials": again})).status_code == 401
     site.clock.by = 0
     await site.services.directory.change("user", site.ids.demo_user_id, {"enabled": False})
     assert (await site.ask("POST", "/v3/ec2tokens", json={"credentials": good})).status_code == 401

@@ -63,7 +63,8 @@ class Credentials:
         """A new one (`user_id`, `type`, `blob`, `project_id`). Of type ec2 the id is the SHA-256 of its access key, so
         that no two have the same. Raises Invalid, Conflict; NotFound for a user or project that does not exist."""
         identifier = self._new_id()
-        if values["type"].lower() == EC2:
+        values = _spelled(values)
+        if values["type"] == EC2:
             if not values.get("project_id"):
                 raise Invalid("Expecting to find project_id in credential.")
             identifier = hash_access(_document(values["blob"])["access"])
@@ -78,15 +79,18 @@ class Credentials:
         return self._open(await self._db.write(work))
 
     async def change(self, identifier: str, values: Mapping[str, Any]) -> Credential:
-        """Set fields of one. Raises NotFound, Invalid."""
-        row = dict(values)
+        """Set fields of one. Raises NotFound; Invalid also for what would no longer be the access key that the id is
+        made of."""
+        row = _spelled(values)
         if "blob" in row:
             row["secret"] = self._seal(row.pop("blob"))
 
         def work(tx: Tx) -> Sealed:
             before = credential_store.get(tx, identifier)
             if row.get("type", before.type).lower() == EC2:
-                _document(values["blob"] if "blob" in values else self._open(before).blob)
+                document = _document(values["blob"] if "blob" in values else self._open(before).blob)
+                if hash_access(document["access"]) != identifier:
+                    raise Invalid("The access key of a credential of type ec2 cannot be changed.")
                 if not row.get("project_id", before.project_id):
                     raise Invalid("Expecting to find project_id in credential.")
             _check_links(tx, row)
@@ -158,6 +162,14 @@ def _document(blob: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("access"), str) or not found["access"]:
         raise Invalid("Expecting to find access in credential.")
     return found
+
+
+def _spelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With the type ec2, which means something, in lower case."""
+    row = dict(values)
+    if row.get("type", "").lower() == EC2:
+        row["type"] = EC2
+    return row
 
 
 def _check_links(tx: Tx, row: Mapping[str, Any]) -> None:

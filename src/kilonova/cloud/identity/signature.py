@@ -1,4 +1,4 @@
-"""Requests signed with an EC2 access key (AWS signature versions 0, 1, 2 and 4) or, for object storage, the string that
+"""Requests signed with an EC2 access key (AWS signature versions 2 and 4) or, for object storage, the string that
 was signed. Sources: AWS General Reference, "Signing AWS API requests"; Identity API v3 extensions OS-EC2 and s3tokens.
 """
 
@@ -138,11 +138,13 @@ def _key_v4(secret: str, *scope: str) -> bytes:
 
 
 def _check_time(signed: Mapping[str, Any], now_seconds: float) -> None:
-    given = _texts(signed.get("params")).get("Timestamp")
-    expires = _texts(signed.get("params")).get("Expires")
+    """Only a time that is signed counts: by version 4 the parameters of a POST are not, by version 2 no header is."""
+    params = _texts(signed.get("params"))
+    by_parameter = params.get("SignatureVersion") is not None
+    given, expires = (params.get("Timestamp"), params.get("Expires")) if by_parameter else (None, None)
     try:
-        if given or expires:
-            moment = datetime.fromisoformat(given or str(expires))
+        if by_parameter:
+            moment = datetime.fromisoformat(given or expires or "")
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         else:
             moment = datetime.strptime(_v4_time(signed), _AMZ).replace(tzinfo=UTC)

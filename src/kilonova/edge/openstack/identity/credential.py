@@ -105,7 +105,8 @@ class CredentialRoutes:
 
     async def delete_key(self, request: Request) -> Answer:
         _refuse_delegated(request.context)
-        await self._credentials.delete(hash_access((await self._key(request)).access))
+        await self._key(request)
+        await self._credentials.delete(hash_access(request.params["access"]))
         return None
 
     async def _key(self, request: Request) -> AccessKey:
