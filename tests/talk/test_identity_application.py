@@ -209,3 +209,14 @@ async def test_the_last_moment_of_all_is_shown_as_it_was_given(site: Site) -> No
     last = "9999-12-31T23:59:59.999999"
     assert (await make(site, expires_at=last))["expires_at"] == last
     assert (await site.ask("GET", place(site), "demo")).json()["application_credentials"][0]["expires_at"] == last
+
+
+async def test_a_service_bound_to_access_rules_hands_on_nothing(site: Site) -> None:
+    service = Assignment(site.ids.demo_user_id, "project", site.ids.demo_project_id, site.ids.role_ids["service"])
+    await site.services.directory.rights.grant(service)
+    rules = [{"service": "compute", "method": "GET", "path": "/v2.1/servers"}]
+    mine = await site.token()
+    for made, status in ((await make(site), 200), (await make(site, name="bound", access_rules=rules), 401)):
+        headers = {"x-service-token": (await use(site, made)).headers["x-subject-token"]}
+        answer = await site.ask("GET", "/v3/auth/projects", token=mine, headers=headers)
+        assert answer.status_code == status

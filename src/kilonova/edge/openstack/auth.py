@@ -52,9 +52,10 @@ class Gate:
 
     async def _for_service(self, token: str, service_token: str, request_id: str) -> Context:
         """A user's token that a service hands on with its own: the user's may have expired meanwhile, and access rules
-        were about what the user asked the service. Raises Unauthenticated."""
+        were about what the user asked the service. One that is bound to rules itself is no service. Raises
+        Unauthenticated."""
         service = await self._authenticator.context(service_token, request_id)
-        if SERVICE_ROLE not in service.roles:
+        if SERVICE_ROLE not in service.roles or service.access_rules is not None:
             raise Unauthenticated(DENIED)
         return await self._authenticator.lenient_context(token, request_id)
 
