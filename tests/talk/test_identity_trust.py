@@ -137,9 +137,29 @@ async def test_uses_are_counted(site: Site) -> None:
         if left:
             assert (await site.ask("GET", one, "demo")).json()["trust"]["remaining_uses"] == left
     assert (await use(site, trust["id"])).status_code == 403
-    # The last token counts although no use is left; the trust itself is not shown any more.
-    assert (await site.ask("GET", "/v3/auth/projects", token=issued.headers["x-subject-token"])).status_code == 200
-    assert (await site.ask("GET", one, "demo")).status_code == 404
+    # The last token counts although no use is left, until the trust is taken back.
+    mine = issued.headers["x-subject-token"]
+    assert (await site.ask("GET", "/v3/auth/projects", token=mine)).status_code == 200
+    assert (await site.ask("GET", one, "demo")).json()["trust"]["remaining_uses"] == 0
+    assert (await site.ask("DELETE", one, "demo")).status_code == 204
+    assert (await site.ask("GET", "/v3/auth/projects", token=mine)).status_code == 401
+
+
+async def test_a_trusts_token_manages_no_trusts(site: Site) -> None:
+    used, other = [(await grant(site)).json()["trust"]["id"] for _ in range(2)]
+    mine = (await use(site, used)).headers["x-subject-token"]
+    trusts = "/v3/OS-TRUST/trusts"
+    for method, path, status in (
+        ("GET", f"{trusts}/{used}", 200),
+        ("GET", f"{trusts}/{used}/roles", 200),
+        ("GET", f"{trusts}/{other}", 403),
+        ("GET", f"{trusts}/{other}/roles", 403),
+        ("GET", f"{trusts}?trustor_user_id={site.ids.demo_user_id}", 403),
+        ("DELETE", f"{trusts}/{other}", 403),
+        ("DELETE", f"{trusts}/{used}", 403),
+    ):
+        assert (await site.ask(method, path, token=mine)).status_code == status, (method, path)
+    assert (await site.ask("GET", f"{trusts}/{other}", "demo")).status_code == 200
 
 
 @pytest.mark.parametrize("act", ["role", "trustor", "trustee", "disable", "project", "expire"])

@@ -47,10 +47,10 @@ class Trusts:
         return await self._db.read(lambda tx: trust_store.list_trusts(tx, where))
 
     async def show(self, identifier: str) -> tuple[Trust, Sequence[Role]]:
-        """One and its roles. Raises NotFound."""
+        """One, also one of which no use is left, and its roles. Raises NotFound."""
 
         def work(tx: Tx) -> tuple[Trust, Sequence[Role]]:
-            trust = trust_store.get(tx, identifier)
+            trust = trust_store.get(tx, identifier, spent=True)
             return trust, store.list_all(tx, "role", {}, ids=trust.roles)
 
         return await self._db.read(work)
@@ -59,7 +59,7 @@ class Trusts:
         """Remove one; its tokens are void at once. Raises NotFound."""
 
         def work(tx: Tx) -> None:
-            trust = trust_store.get(tx, identifier)
+            trust = trust_store.get(tx, identifier, spent=True)
             trust_store.remove(tx, identifier)
             for user_id in (trust.trustor_user_id, trust.trustee_user_id):
                 self._epochs.bump(tx, store_epoch.user(user_id))

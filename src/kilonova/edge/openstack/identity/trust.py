@@ -43,9 +43,9 @@ class TrustRoutes:
         context, given = request.context, request.json["trust"]
         if given["trustor_user_id"] != context.user_id:
             raise Forbidden("The authenticated user should match the trustor.", rule="identity:create_trust")
-        _refuse_delegated(context)
         if context.trust_id or given.get("allow_redelegation"):
             raise NotBuilt("Redelegation of trusts is not implemented")
+        _refuse_delegated(context)
         values = {key: given.get(key) for key in (*_PARTIES, "project_id", "impersonation", "remaining_uses")}
         values["expires_at"] = parse_moment(given.get("expires_at"))
         trust, roles = await self._trusts.create(values, [_named(role) for role in given.get("roles") or ()])
@@ -59,7 +59,7 @@ class TrustRoutes:
         return view.collection("trusts", rows, f"{request.service_url}/v3/OS-TRUST/trusts")
 
     async def show(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        _refuse_delegated(request.context, request.params["trust_id"])
         trust, roles = await self._trusts.show(request.params["trust_id"])
         return {"trust": _view(trust, request, roles)}
 
@@ -69,13 +69,13 @@ class TrustRoutes:
         return None
 
     async def list_roles(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        _refuse_delegated(request.context, request.params["trust_id"])
         trust, roles = await self._trusts.show(request.params["trust_id"])
         shown = _view(trust, request, roles)
         return {"roles": shown["roles"], "links": shown["roles_links"]}
 
     async def show_role(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        _refuse_delegated(request.context, request.params["trust_id"])
         _, roles = await self._trusts.show(request.params["trust_id"])
         for role in roles:
             if role.id == request.params["role_id"]:
@@ -119,9 +119,9 @@ def _check_list(request: Request, where: Mapping[str, str]) -> None:
         raise Forbidden("You are not authorized to perform the requested action.", rule=rule)
 
 
-def _refuse_delegated(context: Context) -> None:
-    """Application credentials and access keys are narrower than a user: they neither see nor make trusts."""
-    if context.delegated and not context.trust_id:
+def _refuse_delegated(context: Context, trust_id: str = "") -> None:
+    """What is narrower than a user neither sees nor makes trusts, but for the one that it acts by."""
+    if context.delegated and not (trust_id and trust_id == context.trust_id):
         raise Forbidden(
             "You are not authorized to perform the requested action: Using a delegated token to manage trusts."
         )
