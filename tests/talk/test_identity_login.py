@@ -94,6 +94,12 @@ async def test_a_right_password_does_not_pay_for_guesses_of_the_other_proof(site
     assert (await site.sign_in({**half, "totp": proof(code(site))}, ON_DEMO)).status_code == 401
 
 
+async def test_nobody_locks_the_administrator_out(site: Site) -> None:
+    for _ in range(11):
+        assert (await site.log_in({**DEMO, "name": "admin", "password": "wrong"}, None)).status_code == 401
+    assert (await site.log_in({**DEMO, "name": "admin", "password": "adminpw"}, None)).status_code == 201
+
+
 async def test_a_login_forgets_what_was_wrong_before(site: Site) -> None:
     wrong = {**DEMO, "password": "wrong"}
     for _ in range(2):
@@ -132,6 +138,9 @@ async def test_a_system_token_opens_no_project(site: Site) -> None:
     identity = {"methods": ["token"], "token": {"id": system.headers["x-subject-token"]}}
     assert (await site.sign_in(identity, {"project": {"id": site.ids.admin_project_id}})).status_code == 403
     assert (await site.sign_in(identity, {"system": {"all": True}})).status_code == 201
+    without = (await site.sign_in(identity)).json()["token"]
+    assert "project" not in without
+    assert "roles" not in without
 
 
 async def test_a_service_learns_what_an_expired_token_meant(site: Site) -> None:

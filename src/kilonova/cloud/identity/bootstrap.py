@@ -30,7 +30,8 @@ async def found(
     """Create whatever is missing of domain Default, projects and users admin and demo, and the roles reader, member,
     manager, admin and service (admin implies manager implies member implies reader).
 
-    A user who exists keeps the password that it has; the ones given here are for users that are made now.
+    A user who exists keeps the password that it has; the ones given here are for users that are made now. Wrong
+    passwords do not lock admin out: whoever can reach the cloud could lock it.
     """
     known = await db.read(lambda tx: store.find(tx, "user", Named(name="demo", domain_id=DEFAULT_DOMAIN)))
     hashes = {"admin": "", "demo": ""}
@@ -51,6 +52,7 @@ def _found(tx: Tx, hashes: dict[str, str], new_id: NewId, *, is_new: bool) -> Fo
     projects = {name: _ensure_project(tx, name, new_id) for name in ("admin", "demo")}
     users = {name: _ensure_user(tx, name, projects[name], hashes[name], new_id) for name in ("admin", "demo")}
     if is_new:
+        store.change(tx, "user", users["admin"], {"options": {"ignore_lockout_failure_attempts": True}})
         _ensure_grant(tx, users["admin"], "project", projects["admin"], roles["admin"])
         _ensure_grant(tx, users["admin"], "system", SYSTEM, roles["admin"])
         _ensure_grant(tx, users["demo"], "project", projects["demo"], roles["member"])

@@ -88,6 +88,8 @@ class Login:
         if credential is not None:
             ticket = replace(ticket, credential_id=credential.id)
             wish = Wish("project", Named(id=credential.project_id))
+        if wish.kind is None and any(one.of_system for one in proven):
+            wish = Wish("unscoped")
         issued = await self._issue(wish, ticket)
         if any(one.failures for one in proven):
             await self._db.write(lambda tx: store.change(tx, "user", first.user_id, {"failures": 0}))
@@ -129,7 +131,8 @@ class Login:
         ticket = session.ticket
         _check_leads_on(session, wish, rescope=self._rescope)
         methods = ticket.methods if "token" in ticket.methods else (*ticket.methods, "token")
-        return Proven(ticket.user_id, methods, ticket.expires_at, ticket.audit_ids[-1])
+        is_system = ticket.kind == "system"
+        return Proven(ticket.user_id, methods, ticket.expires_at, ticket.audit_ids[-1], of_system=is_system)
 
     async def _issue(self, wish: Wish, unscoped: Ticket) -> Issued:
         if wish.trust_id:

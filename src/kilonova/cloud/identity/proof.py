@@ -31,7 +31,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Who it is by one proof. `failures`: how many wrong ones came before it."""
+    """Who it is by one proof. `failures`: how many wrong ones came before it;
+    `of_system`: by a token of the system."""
 
     user_id: str
     methods: tuple[str, ...]
@@ -39,6 +40,7 @@ class Proven:
     audit_id: str = ""
     credential: ApplicationCredential | None = None
     failures: int = 0
+    of_system: bool = False
 
 
 class Prover:
