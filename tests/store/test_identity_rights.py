@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
 from kilonova.core.errors import Failure, Forbidden, NotFound, Unauthenticated
 from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import Database
+from kilonova.kit.db import Database, Tx, open_database
 
 TABLES = (
     store_assignment.identity_assignment,
@@ -118,6 +119,35 @@ async def test_a_grant_and_a_deletion_at_once_leave_nothing(site: Site, kind: st
         for one in {"user", "group", "project", "role"} - {kind}:
             await site.directory.delete(one, ids[one])  # type: ignore[arg-type]
     assert await site.rows() == before
+
+
+async def test_a_groups_rights_change_when_nobody_is_joining(site: Site, database_url: str) -> None:
+    """Who joins meanwhile would not be told, and could have read what was before."""
+    group, project, role = [await site.new(kind) for kind in ("group", "project", "role")]
+    joined, on = threading.Event(), threading.Event()
+
+    def join(tx: Tx) -> None:
+        store.hold(tx, "group", group)
+        store_group.add(tx, group, site.ann)
+        joined.set()
+        on.wait(5)
+
+    async def elsewhere() -> None:
+        db = await open_database(database_url, SystemClock())
+        await db.write(join)
+        await db.close()
+
+    one = Assignment(group, "project", project, role, "group")
+    for change in (site.rights.grant, site.rights.revoke):
+        joining = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+        await asyncio.to_thread(joined.wait, 5)
+        changing = asyncio.create_task(change(one))
+        await asyncio.wait([changing], timeout=0.2)
+        assert not changing.done()
+        on.set()
+        await asyncio.gather(joining, changing)
+        joined.clear()
+        on.clear()
 
 
 async def test_a_child_and_the_end_of_its_parent_exclude_each_other(site: Site) -> None:

@@ -181,7 +181,8 @@ def touch_members(tx: Tx, epochs: Epochs, group_id: str) -> None:
 
 
 def _check_named(tx: Tx, one: Assignment) -> tuple[Role, Project | Domain | None]:
-    store.hold(tx, one.actor_kind, one.actor_id)
+    # A group alone: whoever joins it meanwhile would neither be told now nor read what this changes.
+    store.hold(tx, one.actor_kind, one.actor_id, alone=one.actor_kind == "group")
     role: Role = store.hold(tx, "role", one.role_id)
     if one.target_kind == "project" or one.target_kind == "domain":
         return role, store.hold(tx, one.target_kind, one.target_id)
