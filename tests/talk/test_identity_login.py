@@ -163,3 +163,30 @@ async def test_a_service_learns_what_an_expired_token_meant(site: Site) -> None:
     answer = await site.ask("GET", "/v3/auth/tokens?allow_expired=1", token=fresh, headers=subject)
     assert answer.status_code == 404
     assert (await site.ask("GET", path, token=old, headers={"x-service-token": fresh})).status_code == 401
+
+
+WRONG = ("hush-hush", ["hush-hush"], {"hush-hush": {"x": "hush-hush"}})
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+async def test_no_answer_repeats_a_secret(site: Site, value: Any) -> None:
+    owner = site.ids.demo_user_id
+    login = {"auth": {"identity": {"methods": ["password"], "password": value}}}
+    half = {"auth": {"identity": {"methods": ["password"], "password": {"user": {"password": value, "name": 1}}}}}
+    shouted = {"user": {"name": "x", "password": value, "enabled": "yes"}}
+    for path, body in (
+        ("/v3/auth/tokens", login),
+        ("/v3/auth/tokens", half),
+        ("/v3/auth/tokens", {"auth": {"identity": {"methods": ["totp"], "totp": {"user": {"passcode": value}}}}}),
+        ("/v3/users", shouted),
+        ("/v3/users", {"user": {"password": value}}),
+        (f"/v3/users/{owner}/password", {"user": {"password": 1, "original_password": value}}),
+        ("/v3/credentials", {"credential": {"type": 1, "blob": value, "user_id": owner}}),
+        (
+            f"/v3/users/{site.ids.admin_user_id}/application_credentials",
+            {"application_credential": {"name": 1, "secret": value}},
+        ),
+    ):
+        answer = await site.ask("POST", path, json=body)
+        assert answer.status_code in (400, 401), path
+        assert "hush-hush" not in answer.text, (path, answer.text)

@@ -13,6 +13,11 @@ from kilonova.kit.http.version import Version
 JsonSchema = Mapping[str, Any]
 Formats = Mapping[str, Callable[[str], bool]]
 _SHOWN: Final = 256
+_HIDDEN: Final = "***"
+SECRETS: Final = frozenset(
+    {"password", "original_password", "adminPass", "admin_password", "secret", "blob", "passcode", "token"}
+)
+"""Fields of which nothing is told in answers, nor of what is in them."""
 
 
 class VersionedSchemas:
@@ -78,17 +83,24 @@ class Checker:
 
 def tell(error: jsonschema_rs.ValidationError) -> str:
     """`Invalid input for field/attribute X. Value: Y. Z is not of type 'integer'`, as OpenStack's services write it."""
-    reason = _reason(error)
     path = error.instance_path
+    value = _HIDDEN if SECRETS.intersection(path) else _without_secrets(error.instance)
+    reason = _reason(error, value)
     if not path:
         return reason
     named = ".".join(str(step) for step in path[-1:])
-    return f"Invalid input for field/attribute {named}. Value: {_show(error.instance)}. {reason}"
+    return f"Invalid input for field/attribute {named}. Value: {_show(value)}. {reason}"
 
 
-def _reason(error: jsonschema_rs.ValidationError) -> str:
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _HIDDEN if key in SECRETS else _without_secrets(one) for key, one in value.items()}
+    return [_without_secrets(one) for one in value] if isinstance(value, list) else value
+
+
+def _reason(error: jsonschema_rs.ValidationError, value: Any) -> str:
     kind = error.kind.as_dict()
-    name, shown = type(error.kind).__name__, _show(error.instance, quoted=True)
+    name, shown = type(error.kind).__name__, _show(value, quoted=True)
     match name:
         case "Type":
             return f"{shown} is not of type {', '.join(repr(t) for t in kind['types'])}"
@@ -110,6 +122,8 @@ def _reason(error: jsonschema_rs.ValidationError) -> str:
             return f"{shown} is not a {kind['format']!r}"
         case "AnyOf" | "OneOfNotValid" | "OneOfMultipleValid":
             return f"{shown} is not valid under any of the given schemas"
+        case _ if name != "AdditionalProperties" and value != error.instance:
+            return f"{shown} is not valid"
         case _:
             return error.message[:1024]
 
