@@ -26,6 +26,7 @@ from kilonova.cloud.identity.catalog import CatalogService
 from kilonova.cloud.identity.credential import Credentials
 from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.key import KeyRing
+from kilonova.cloud.identity.limit import Limits
 from kilonova.cloud.identity.login import Issued, Login
 from kilonova.cloud.identity.model import Assignment, Endpoint, Named, Wish
 from kilonova.cloud.identity.password import Passwords
@@ -295,3 +296,20 @@ async def test_a_running_process_takes_up_keys_that_another_made(tmp_path: Path)
         assert running.decrypt(command.encrypt(b"y", 1_700_000_000)) == b"y"
     with pytest.raises(Unauthenticated):
         KeyRing(tmp_path / "keys").decrypt(before)
+
+
+async def test_of_limits_made_at_once_one_is_kept(site: Site) -> None:
+    limits, catalog = Limits(site.db), CatalogService(site.db, Epochs(sole=False))
+    service = await catalog.create(
+        "service", {"type": "x", "name": "x", "description": "", "enabled": True, "extra": {}}
+    )
+    own = {"service_id": service.id, "resource_name": "cores"}
+    registered = [{**own, "default_limit": 1}]
+    answers = await asyncio.gather(*(limits.register(registered) for _ in range(6)), return_exceptions=True)
+    assert sum(isinstance(one, Conflict) for one in answers) == 5
+    wanted = [{**own, "project_id": site.ids.demo_project_id, "resource_limit": 2}]
+    answers = await asyncio.gather(*(limits.create(wanted) for _ in range(6)), return_exceptions=True)
+    assert sum(isinstance(one, Conflict) for one in answers) == 5
+    other = (await limits.register([{**own, "resource_name": "ram", "default_limit": 1}]))[0]
+    with pytest.raises(Conflict):
+        await limits.change_registered(other.id, {"resource_name": "cores"})

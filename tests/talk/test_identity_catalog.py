@@ -134,6 +134,20 @@ async def test_only_administrators_change_the_catalog(site: Site) -> None:
     assert (await site.ask("GET", "/v3/OS-EP-FILTER/endpoint_groups")).status_code == 501
 
 
+async def test_the_limits_of_a_service_go_with_it(site: Site) -> None:
+    service = (await site.ask("POST", "/v3/services", json={"service": {"type": "x"}})).json()["service"]["id"]
+    base = {"service_id": service, "resource_name": "cores"}
+    for noun, values in (
+        ("registered_limit", {"default_limit": 1}),
+        ("limit", {"resource_limit": 2, "project_id": site.ids.demo_project_id}),
+    ):
+        body = {f"{noun}s": [{**base, **values}]}
+        assert (await site.ask("POST", f"/v3/{noun}s", json=body)).status_code == 201
+    assert (await site.ask("DELETE", f"/v3/services/{service}")).status_code == 204
+    assert (await site.ask("GET", "/v3/limits")).json()["limits"] == []
+    assert (await site.ask("GET", "/v3/registered_limits")).json()["registered_limits"] == []
+
+
 async def test_the_life_of_a_limit(site: Site) -> None:
     service = (await site.ask("GET", "/v3/services?type=compute")).json()["services"][0]["id"]
     one = {"service_id": service, "resource_name": "cores", "default_limit": 10}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kilonova.cloud.identity import catalog_store
+from kilonova.cloud.identity import catalog_store, limit_store
 from kilonova.cloud.identity.catalog_store import Entry, Noun
 from kilonova.cloud.identity.epoch import Epochs
 from kilonova.cloud.identity.model import Endpoint
@@ -98,7 +98,7 @@ class CatalogService:
         return await self._db.write(work)
 
     async def delete(self, noun: Noun, identifier: str) -> None:
-        """Remove one, a service with its endpoints. Raises NotFound, Forbidden for a region with children."""
+        """Remove one; a service with endpoints and limits. Raises NotFound; Forbidden for a region with children."""
 
         def work(tx: Tx) -> None:
             if noun == "region" and catalog_store.list_entries(tx, noun, {"parent_region_id": identifier}):
@@ -113,6 +113,7 @@ class CatalogService:
             if noun == "service":
                 for endpoint in catalog_store.list_entries(tx, "endpoint", {"service_id": identifier}):
                     catalog_store.remove(tx, "endpoint", endpoint.id)
+                limit_store.remove_of_service(tx, identifier)
             self._epochs.touch(tx)
 
         await self._db.write(work)

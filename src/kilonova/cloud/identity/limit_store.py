@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Column, Index, Integer, String, Table, Text, delete, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from kilonova.cloud.identity.store import lost
 from kilonova.core.errors import Conflict, Forbidden, NotFound
-from kilonova.kit.db import Tx, metadata
+from kilonova.kit.db import Tx, insert_new, metadata
 
 identity_registered_limit = Table(
     "identity_registered_limit",
@@ -22,6 +23,14 @@ identity_registered_limit = Table(
     Column("default_limit", Integer, nullable=False),
     Column("description", Text),
     Index("identity_registered_limit_resource", "service_id", "resource_name"),
+    # To a database no two NULLs are the same.
+    Index(
+        "identity_registered_limit_unique",
+        "service_id",
+        "resource_name",
+        text("coalesce(region_id, '')"),
+        unique=True,
+    ),
 )
 identity_limit = Table(
     "identity_limit",
@@ -37,8 +46,18 @@ identity_limit = Table(
     Index("identity_limit_project", "project_id"),
     Index("identity_limit_domain", "domain_id"),
     Index("identity_limit_resource", "service_id", "resource_name"),
+    Index(
+        "identity_limit_unique",
+        "service_id",
+        "resource_name",
+        text("coalesce(region_id, '')"),
+        text("coalesce(project_id, '')"),
+        text("coalesce(domain_id, '')"),
+        unique=True,
+    ),
 )
 _OWN = ("service_id", "region_id", "resource_name")
+_REGISTERED_TWICE = "Conflict occurred attempting to store registered_limit - Duplicate entry."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +123,8 @@ def list_limits(tx: Tx, where: Mapping[str, str | None]) -> list[Limit]:
 
 def create_registered(tx: Tx, values: Mapping[str, Any]) -> None:
     """Add one. Raises Conflict when its resource has one."""
-    _check_registered_free(tx, values, "")
-    tx.execute(insert(identity_registered_limit).values(**values))
+    if not insert_new(tx, identity_registered_limit, values):
+        raise Conflict(_REGISTERED_TWICE)
 
 
 def create_limit(tx: Tx, values: Mapping[str, Any]) -> None:
@@ -113,10 +132,8 @@ def create_limit(tx: Tx, values: Mapping[str, Any]) -> None:
     own = {key: values.get(key) for key in _OWN}
     if not list_registered(tx, own):
         raise Forbidden("Unable to create a limit that has no corresponding registered limit.")
-    whose = {key: values.get(key) for key in ("project_id", "domain_id")}
-    if list_limits(tx, {**own, **whose}):
+    if not insert_new(tx, identity_limit, values):
         raise Conflict("Conflict occurred attempting to store limit - Duplicate entry.")
-    tx.execute(insert(identity_limit).values(**values))
 
 
 def change_registered(tx: Tx, identifier: str, values: Mapping[str, Any]) -> None:
@@ -125,10 +142,12 @@ def change_registered(tx: Tx, identifier: str, values: Mapping[str, Any]) -> Non
     moved = {key: values.get(key, getattr(before, key)) for key in _OWN}
     if moved != {key: getattr(before, key) for key in _OWN}:
         _check_unused(tx, before)
-        _check_registered_free(tx, moved, identifier)
     table = identity_registered_limit
     if values:
-        tx.execute(update(table).where(table.c.id == identifier).values(**values))
+        try:
+            tx.execute(update(table).where(table.c.id == identifier).values(**values))
+        except IntegrityError as error:
+            raise Conflict(_REGISTERED_TWICE) from error
 
 
 def change_limit(tx: Tx, identifier: str, values: Mapping[str, Any]) -> None:
@@ -155,16 +174,16 @@ def remove_of(tx: Tx, **where: str) -> None:
     tx.execute(delete(identity_limit).where(*(identity_limit.c[key] == value for key, value in where.items())))
 
 
+def remove_of_service(tx: Tx, service_id: str) -> None:
+    """Delete what a service has registered, and the limits on it."""
+    for table in (identity_limit, identity_registered_limit):
+        tx.execute(delete(table).where(table.c.service_id == service_id))
+
+
 def remove_lost(tx: Tx) -> None:
     """Delete the limits of domains and projects that are no more."""
     columns = identity_limit.c
     tx.execute(delete(identity_limit).where(lost(project=columns.project_id, domain=columns.domain_id)))
-
-
-def _check_registered_free(tx: Tx, values: Mapping[str, Any], own_id: str) -> None:
-    found = list_registered(tx, {key: values.get(key) for key in _OWN})
-    if any(one.id != own_id for one in found):
-        raise Conflict("Conflict occurred attempting to store registered_limit - Duplicate entry.")
 
 
 def _check_unused(tx: Tx, one: RegisteredLimit) -> None:

@@ -127,6 +127,8 @@ def _limits() -> None:
     )
     resource = ["service_id", "resource_name"]
     op.create_index("identity_registered_limit_resource", "identity_registered_limit", resource)
+    region, project, domain = (sa.text(f"coalesce({one}_id, '')") for one in ("region", "project", "domain"))
+    op.create_index("identity_registered_limit_unique", "identity_registered_limit", [*resource, region], unique=True)
     op.create_table(
         "identity_limit",
         text("id", 64, key=True),
@@ -141,3 +143,4 @@ def _limits() -> None:
     op.create_index("identity_limit_project", "identity_limit", ["project_id"])
     op.create_index("identity_limit_domain", "identity_limit", ["domain_id"])
     op.create_index("identity_limit_resource", "identity_limit", resource)
+    op.create_index("identity_limit_unique", "identity_limit", [*resource, region, project, domain], unique=True)
