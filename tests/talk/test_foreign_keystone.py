@@ -18,7 +18,7 @@ from kilonova.core.context import Context
 from kilonova.core.errors import Unauthenticated, Unavailable
 from kilonova.edge.openstack.auth import Gate, build_service
 from kilonova.edge.openstack.fault import compute_fault
-from kilonova.edge.openstack.keystone import CACHE_SECONDS, Account, KeystoneAuthenticator
+from kilonova.edge.openstack.keystone import CACHE_SECONDS, UNKNOWN_SECONDS, Account, KeystoneAuthenticator
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.kit.http import App, Request, Route
 
@@ -42,6 +42,8 @@ class Line(httpx.ASGITransport):
                 await asyncio.sleep(60)
             case "broken":
                 return httpx.Response(500, text="oops")
+            case "mute":
+                return httpx.Response(201, json={"token": {}})
             case "strange":
                 return httpx.Response(200, json={"token": {}}, headers={"x-subject-token": "x"})
         return await super().handle_async_request(request)
@@ -104,6 +106,20 @@ async def test_answers_are_remembered_for_seconds_only(far: Far) -> None:
     assert (await far.ask(token)).status_code == 401
 
 
+async def test_an_unknown_token_is_not_asked_about_again_at_once(far: Far) -> None:
+    for by, asked in ((0, 1), (0, 1), (UNKNOWN_SECONDS + 1, 2)):
+        far.site.clock.by = by
+        assert (await far.ask("forged")).status_code == 401
+        assert far.line.asked.count("GET /identity/v3/auth/tokens") == asked
+
+
+async def test_an_access_key_delegates_there_as_here(far: Far) -> None:
+    issued = await far.site.services.login.by_access_key(far.site.ids.demo_user_id, far.site.ids.demo_project_id)
+    there = await far.known.context(issued.token, "r")
+    assert there.delegated
+    assert there == await far.site.services.authenticator.context(issued.token, "r")
+
+
 async def test_an_expired_token_ends_here_too(far: Far) -> None:
     far.site.clock.by = 3595
     token = await far.site.token()
@@ -135,7 +151,7 @@ async def test_the_service_user_signs_in_again(far: Far) -> None:
     assert answer.status_code == 503
 
 
-@pytest.mark.parametrize("state", ["cut", "broken", "strange"])
+@pytest.mark.parametrize("state", ["cut", "broken", "mute", "strange"])
 async def test_when_it_is_away_callers_are_told_so(far: Far, state: str) -> None:
     token = await far.site.token()
     assert (await far.ask(token)).status_code == 200

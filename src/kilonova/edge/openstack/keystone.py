@@ -20,6 +20,8 @@ from kilonova.kit.clock import SECOND, Clock
 
 CACHE_SECONDS: Final = 10
 """How long an answer of Keystone is believed: what is revoked there may count here for that long."""
+UNKNOWN_SECONDS: Final = 3
+"""How long a token that Keystone does not know is not asked about again."""
 DEADLINE_SECONDS: Final = 10.0
 CAPACITY: Final = 10_000
 MAX_TOKEN: Final = 16 * 1024
@@ -48,6 +50,7 @@ class KeystoneAuthenticator:
         self._clock = clock
         self._http = httpx.AsyncClient(timeout=DEADLINE_SECONDS, trust_env=False, transport=transport)
         self._known: dict[bytes, tuple[Context, int]] = {}
+        self._unknown: dict[tuple[bytes, bool], int] = {}
         self._own_token = ""
         self._signing_in = asyncio.Lock()
 
@@ -83,10 +86,15 @@ class KeystoneAuthenticator:
 
     async def _load(self, key: bytes, token: str, now: int, *, allow_expired: bool) -> tuple[Context, int]:
         self._known.pop(key, None)
+        if self._unknown.get((key, allow_expired), 0) > now:
+            raise Unauthenticated(DENIED)
         query = "?nocatalog&allow_expired=1" if allow_expired else "?nocatalog"
         headers = {"x-subject-token": token, "openstack-identity-access-rules": "1.0"}
         answer = await self._ask(f"/auth/tokens{query}", headers)
         if answer.status_code == 404:
+            while len(self._unknown) >= CAPACITY:
+                self._unknown.pop(next(iter(self._unknown)))
+            self._unknown[key, allow_expired] = now + UNKNOWN_SECONDS * SECOND
             raise Unauthenticated(DENIED)
         if answer.status_code != 200:
             raise Unavailable(AWAY, detail=f"Keystone answered {answer.status_code} to a token's validation")
@@ -121,8 +129,11 @@ class KeystoneAuthenticator:
             )
             if answer.status_code != 201:
                 raise Unavailable(AWAY, detail=f"Keystone answered {answer.status_code} to the service user")
-            self._own_token = answer.headers["x-subject-token"]
-            return self._own_token
+            own: str | None = answer.headers.get("x-subject-token")
+            if not own:
+                raise Unavailable(AWAY, detail="Keystone gave the service user no token")
+            self._own_token = own
+            return own
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str], json: Any = None) -> httpx.Response:
         try:
@@ -162,7 +173,7 @@ def to_context(token: Mapping[str, Any]) -> Context:
         is_admin="admin" in roles and "domain" not in token,
         expires_at=round(datetime.fromisoformat(token["expires_at"]).timestamp() * SECOND),
         restricted=application is not None and bool(application.get("restricted", True)),
-        delegated=application is not None or trust is not None,
+        delegated=application is not None or trust is not None or "ec2credential" in token.get("methods", ()),
         by_application=application is not None,
         trust_id=trust["id"] if trust else "",
         access_rules=None if rules is None else tuple(_rule(rule) for rule in rules),
