@@ -12,6 +12,7 @@ from tests.bench.daemon import Daemon, running
 from tests.bench.figure import Figure
 
 from kilonova.cloud.identity.model import Named, Wish
+from kilonova.cloud.identity.proof import Proof
 from kilonova.compose.control import Control
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import metadata, open_database
@@ -50,11 +51,11 @@ async def _in_process() -> AsyncIterator[Figure]:
         await db.write(lambda tx: metadata.create_all(tx.connection))
         control = Control(Settings(state=state.root, driver="fake"), state, cloud_id, db, clock)
         await control.found()
-        who, password = Named(name="demo", domain_id="default"), state.password("demo")
+        proofs = [Proof("password", state.password("demo"), Named(name="demo", domain_id="default"))]
         wish = Wish("project", Named(name="demo", domain_id="default"))
-        cpu = await _own_cost(LOGINS, lambda: control.login.by_password(who, password, wish))
+        cpu = await _own_cost(LOGINS, lambda: control.login.log_in(proofs, wish))
         yield Figure(GROUP, "token by password, in process", cpu, "ms CPU", 25, cpu=cpu, note=f"mean of {LOGINS}")
-        token = (await control.login.by_password(who, password, wish)).token
+        token = (await control.login.log_in(proofs, wish)).token
         cpu = await _own_cost(WARM, lambda: control.authenticator.context(token, "req-1"))
         yield Figure(GROUP, "token check in the gate, warm", cpu, "ms CPU", 0.2, cpu=cpu, note=f"mean of {WARM}")
         control.passwords.close()

@@ -16,6 +16,7 @@ from kilonova.cloud.identity.key import KeyRing
 from kilonova.cloud.identity.login import Issued, Login
 from kilonova.cloud.identity.model import Assignment, Named, Sought, Wish
 from kilonova.cloud.identity.password import Passwords
+from kilonova.cloud.identity.proof import Proof
 from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, NotFound, Unauthenticated
@@ -48,7 +49,7 @@ class Site:
 
     async def log_in(self, name: str = "demo", password: str = "demopw", **scope: Any) -> Issued:
         wish = Wish(scope.get("kind", "project"), scope.get("target", Named(name="demo", domain_name="Default")))
-        return await self.login.by_password(Named(name=name, domain_id="default"), password, wish)
+        return await self.login.log_in([Proof("password", password, Named(name=name, domain_id="default"))], wish)
 
     async def is_in(self, issued: Issued) -> bool:
         """Whether the token counts; both processes must say the same."""
@@ -143,7 +144,7 @@ async def test_without_a_scope_the_default_project_is_taken(site: Site) -> None:
 async def test_a_token_opens_another_scope_but_lives_no_longer(site: Site) -> None:
     first = await site.log_in(kind="unscoped")
     site.clock.by = 600 * SECOND
-    second = await site.login.by_token(first.token, Wish("project", Named(id=site.ids.demo_project_id)))
+    second = await site.login.log_in([Proof("token", first.token)], Wish("project", Named(id=site.ids.demo_project_id)))
     ticket = second.session.ticket
     assert ticket.expires_at == first.session.ticket.expires_at
     assert set(ticket.methods) == {"password", "token"}

@@ -68,7 +68,7 @@ class Site:
 
     async def by_trust(self, trust_id: str, user: str = "admin") -> Issued:
         who = Named(name=user, domain_id="default")
-        return await self.login.by_password(who, f"{user}pw", Wish("project", trust_id=trust_id))
+        return await self.login.log_in([Proof("password", f"{user}pw", who)], Wish("project", trust_id=trust_id))
 
 
 @pytest.fixture
@@ -97,9 +97,8 @@ async def a_trust(site: Site, **values: Any) -> str:
 
 
 async def an_application(site: Site) -> tuple[str, str]:
-    issued = await site.login.by_password(
-        Named(name="demo", domain_id="default"), "demopw", Wish("project", Named(id=site.ids.demo_project_id))
-    )
+    proof = Proof("password", "demopw", Named(name="demo", domain_id="default"))
+    issued = await site.login.log_in([proof], Wish("project", Named(id=site.ids.demo_project_id)))
     context = await site.here.context(issued.token, "r")
     shown, secret = await site.applications.create(context, {"name": "robot", "description": ""}, [], None)
     answer = await site.login.log_in(

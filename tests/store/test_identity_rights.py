@@ -19,6 +19,7 @@ from kilonova.cloud.identity.key import KeyRing
 from kilonova.cloud.identity.login import Login
 from kilonova.cloud.identity.model import Assignment, Named, Sought, Wish
 from kilonova.cloud.identity.password import Passwords
+from kilonova.cloud.identity.proof import Proof
 from kilonova.cloud.identity.service import Directory
 from kilonova.cloud.identity.token import Tokens
 from kilonova.core.errors import Failure, Forbidden, NotFound, Unauthenticated
@@ -166,7 +167,8 @@ async def test_every_way_to_a_right_ends_at_once_in_every_process(site: Site) ->
     given = Assignment(group, "project", top, role, "group", inherited=True)
     await site.rights.grant(given)
     await site.groups.add(group, site.ann)
-    token = (await site.login.by_password(Named(id=site.ann), "annpw", Wish("project", Named(id=leaf)))).token
+    proof = Proof("password", "annpw", Named(id=site.ann))
+    token = (await site.login.log_in([proof], Wish("project", Named(id=leaf)))).token
     before = await site.roles(token)
     assert before is not None
     assert len(before) == 1
@@ -199,7 +201,7 @@ async def test_a_large_group_is_told_as_well(site: Site) -> None:
     demo = Assignment(group, "project", site.ids.demo_project_id, site.ids.role_ids["member"], "group")
     await site.rights.grant(demo)
     wish = Wish("project", Named(id=site.ids.demo_project_id))
-    token = (await site.login.by_password(Named(id=site.ann), "annpw", wish)).token
+    token = (await site.login.log_in([Proof("password", "annpw", Named(id=site.ann))], wish)).token
     assert await site.roles(token) == {"member", "reader"}
     await site.rights.revoke(demo)
     assert await site.roles(token) is None

@@ -58,15 +58,6 @@ class Login:
         self._audit_id = audit_id
         self._prover = Prover(db, passwords, lockout, open_blob)
 
-    async def by_password(self, who: Named, password: str, wish: Wish) -> Issued:
-        """A token for a user who knows the password. Raises Unauthenticated, after the same time, for whatever
-        reason."""
-        return await self.log_in([Proof("password", password, who)], wish)
-
-    async def by_token(self, token: str, wish: Wish) -> Issued:
-        """Another scope for who holds a token; it expires when the first one does. Raises Unauthenticated."""
-        return await self.log_in([Proof("token", token)], wish)
-
     async def log_in(self, proofs: Sequence[Proof], wish: Wish) -> Issued:
         """A token for a user who proves itself in each of these ways, and in as many as the user's own rules want.
         Raises Unauthenticated; NotFound for a token that does not count any more (as Keystone answers), Forbidden for

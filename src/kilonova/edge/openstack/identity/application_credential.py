@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kilonova.cloud.identity.application_credential import ApplicationCredentials, Shown
-from kilonova.cloud.identity.model import Named
 from kilonova.core.access import AccessRule
 from kilonova.core.context import Context
-from kilonova.core.errors import Forbidden, Invalid
+from kilonova.core.errors import Forbidden
 from kilonova.edge.openstack.identity import body, view
+from kilonova.edge.openstack.identity.delegation import named_role, refuse_delegated
 from kilonova.edge.openstack.identity.moment import naive, parse_moment
 from kilonova.kit.http import Request, Route, query, single
 from kilonova.kit.http.route import Answer
 
+_DELEGATED: Final = "Cannot manage application credentials with a token issued via delegation."
 _LIST = query({"name": single({"type": "string", "maxLength": 255})})
 
 
@@ -38,7 +39,7 @@ class ApplicationCredentialRoutes:
         ]
 
     async def list(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         user_id = request.params["user_id"]
         found = await self._credentials.list(user_id, request.query_one("name"))
         address = f"{request.service_url}/v3/users/{user_id}/application_credentials"
@@ -46,7 +47,7 @@ class ApplicationCredentialRoutes:
 
     async def create(self, request: Request) -> Answer:
         context, given = request.context, request.json["application_credential"]
-        _refuse_delegated(context)
+        refuse_delegated(context, _DELEGATED, but_application=True)
         _refuse_restricted(context)
         if context.user_id != request.params["user_id"]:
             raise Forbidden("Cannot create an application credential for another user.")
@@ -57,23 +58,23 @@ class ApplicationCredentialRoutes:
             "expires_at": parse_moment(given.get("expires_at")),
             "secret": given.get("secret"),
         }
-        roles = [_named(role) for role in given.get("roles") or ()]
+        roles = [named_role(role) for role in given.get("roles") or ()]
         shown, secret = await self._credentials.create(context, values, roles, given.get("access_rules"))
         return {"application_credential": {**_view(shown, request), "secret": secret}}
 
     async def show(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         shown = await self._credentials.show(request.params["user_id"], request.params["credential_id"])
         return {"application_credential": _view(shown, request)}
 
     async def delete(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         _refuse_restricted(request.context)
         await self._credentials.delete(request.params["user_id"], request.params["credential_id"])
         return None
 
     async def list_rules(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         user_id = request.params["user_id"]
         where = {key: value for key in ("service", "method", "path") if (value := request.query_one(key)) is not None}
         found = await self._credentials.list_rules(user_id, where)
@@ -81,21 +82,15 @@ class ApplicationCredentialRoutes:
         return view.collection("access_rules", [_rule(one, request) for one in found], address)
 
     async def show_rule(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         found = await self._credentials.show_rule(request.params["user_id"], request.params["rule_id"])
         return {"access_rule": _rule(found, request)}
 
     async def delete_rule(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED, but_application=True)
         _refuse_restricted(request.context)
         await self._credentials.delete_rule(request.params["user_id"], request.params["rule_id"])
         return None
-
-
-def _refuse_delegated(context: Context) -> None:
-    """A trust or an access key leads to no credential that would outlive it (OSSA advisories on delegation)."""
-    if context.delegated and not context.by_application:
-        raise Forbidden("Cannot manage application credentials with a token issued via delegation.")
 
 
 def _refuse_restricted(context: Context) -> None:
@@ -104,12 +99,6 @@ def _refuse_restricted(context: Context) -> None:
             "You are not authorized to perform the requested action: Using method 'application_credential' is not "
             "allowed for managing additional application credentials."
         )
-
-
-def _named(role: dict[str, Any]) -> Named:
-    if "id" not in role and "name" not in role:
-        raise Invalid("Expecting to find id or name in roles.")
-    return Named(id=role.get("id"), name=role.get("name"))
 
 
 def _view(shown: Shown, request: Request) -> dict[str, Any]:

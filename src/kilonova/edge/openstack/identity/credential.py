@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kilonova.cloud.identity import signature
 from kilonova.cloud.identity.catalog import CatalogService
 from kilonova.cloud.identity.credential import AccessKey, Credential, Credentials, hash_access
 from kilonova.cloud.identity.login import Issued, Login
-from kilonova.core.context import Context
 from kilonova.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from kilonova.edge.openstack.identity import body, view
 from kilonova.edge.openstack.identity.catalog import show_catalog
+from kilonova.edge.openstack.identity.delegation import refuse_delegated
 from kilonova.kit.clock import SECOND, Clock
 from kilonova.kit.http import Request, Response, Route, query, single
 from kilonova.kit.http.route import Answer
 
+_DELEGATED: Final = (
+    "You are not authorized to perform the requested action: Delegated tokens cannot access credentials directly."
+)
 _TEXT = single({"type": "string", "maxLength": 255})
 _LIST = query({"user_id": _TEXT, "type": _TEXT})
 
@@ -63,18 +66,18 @@ class CredentialRoutes:
         return view.collection("credentials", rows, f"{request.service_url}/v3/credentials")
 
     async def create(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         given = request.json["credential"]
         _check_owner(request, "identity:create_credential", given["user_id"])
         values = {key: given.get(key) for key in ("user_id", "project_id", "type", "blob")}
         return {"credential": _view(await self._credentials.create(values), request)}
 
     async def show(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         return {"credential": _view(await self._credentials.show(request.params["credential_id"]), request)}
 
     async def change(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         given, identifier = request.json["credential"], request.params["credential_id"]
         if given.get("id", identifier) != identifier:
             raise Invalid("Cannot change credential ID")
@@ -84,27 +87,27 @@ class CredentialRoutes:
         return {"credential": _view(await self._credentials.change(identifier, values), request)}
 
     async def delete(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         await self._credentials.delete(request.params["credential_id"])
         return None
 
     async def list_keys(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         user_id = request.params["user_id"]
         rows = [_key_view(one, request) for one in await self._credentials.list_keys(user_id)]
         return view.collection("credentials", rows, f"{request.service_url}/v3/users/{user_id}/credentials/OS-EC2")
 
     async def create_key(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         key = await self._credentials.create_key(request.params["user_id"], request.json["tenant_id"])
         return {"credential": _key_view(key, request)}
 
     async def show_key(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         return {"credential": _key_view(await self._key(request), request)}
 
     async def delete_key(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         await self._key(request)
         await self._credentials.delete(hash_access(request.params["access"]))
         return None
@@ -182,15 +185,6 @@ async def _no_target(request: Request) -> Mapping[str, str | None]:
 def _check_owner(request: Request, rule: str, user_id: str) -> None:
     if not request.permits(rule, **{"target.credential.user_id": user_id}):
         raise Forbidden("You are not authorized to perform the requested action.", rule=rule)
-
-
-def _refuse_delegated(context: Context) -> None:
-    """What was got by delegation leads to no secret that outlives it (Keystone refuses this too)."""
-    if context.delegated:
-        raise Forbidden(
-            "You are not authorized to perform the requested action: "
-            "Delegated tokens cannot access credentials directly."
-        )
 
 
 def _view(one: Credential, request: Request) -> dict[str, Any]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from kilonova.cloud.identity.model import Named, Role, Trust
+from kilonova.cloud.identity.model import Role, Trust
 from kilonova.cloud.identity.trust import Trusts
-from kilonova.core.context import Context
-from kilonova.core.errors import Forbidden, Invalid, NotBuilt, NotFound
+from kilonova.core.errors import Forbidden, NotBuilt, NotFound
 from kilonova.edge.openstack.identity import body, view
+from kilonova.edge.openstack.identity.delegation import named_role, refuse_delegated
 from kilonova.edge.openstack.identity.moment import parse_moment
 from kilonova.kit.http import Request, Route, query, single
 from kilonova.kit.http.route import Answer
 
+_DELEGATED: Final = "You are not authorized to perform the requested action: Using a delegated token to manage trusts."
 _USER = single({"type": "string", "maxLength": 64})
 _LIST = query({"trustor_user_id": _USER, "trustee_user_id": _USER})
 _PARTIES = ("trustor_user_id", "trustee_user_id")
@@ -45,37 +46,37 @@ class TrustRoutes:
             raise Forbidden("The authenticated user should match the trustor.", rule="identity:create_trust")
         if context.trust_id or given.get("allow_redelegation"):
             raise NotBuilt("Redelegation of trusts is not implemented")
-        _refuse_delegated(context)
+        refuse_delegated(context, _DELEGATED)
         values = {key: given.get(key) for key in (*_PARTIES, "project_id", "impersonation", "remaining_uses")}
         values["expires_at"] = parse_moment(given.get("expires_at"))
-        trust, roles = await self._trusts.create(values, [_named(role) for role in given.get("roles") or ()])
+        trust, roles = await self._trusts.create(values, [named_role(role) for role in given.get("roles") or ()])
         return {"trust": _view(trust, request, roles)}
 
     async def list(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         where = _asked(request)
         _check_list(request, where)
         rows = [_view(one, request, None) for one in await self._trusts.list(where)]
         return view.collection("trusts", rows, f"{request.service_url}/v3/OS-TRUST/trusts")
 
     async def show(self, request: Request) -> Answer:
-        _refuse_delegated(request.context, request.params["trust_id"])
+        refuse_delegated(request.context, _DELEGATED, but_trust=request.params["trust_id"])
         trust, roles = await self._trusts.show(request.params["trust_id"])
         return {"trust": _view(trust, request, roles)}
 
     async def delete(self, request: Request) -> Answer:
-        _refuse_delegated(request.context)
+        refuse_delegated(request.context, _DELEGATED)
         await self._trusts.delete(request.params["trust_id"])
         return None
 
     async def list_roles(self, request: Request) -> Answer:
-        _refuse_delegated(request.context, request.params["trust_id"])
+        refuse_delegated(request.context, _DELEGATED, but_trust=request.params["trust_id"])
         trust, roles = await self._trusts.show(request.params["trust_id"])
         shown = _view(trust, request, roles)
         return {"roles": shown["roles"], "links": shown["roles_links"]}
 
     async def show_role(self, request: Request) -> Answer:
-        _refuse_delegated(request.context, request.params["trust_id"])
+        refuse_delegated(request.context, _DELEGATED, but_trust=request.params["trust_id"])
         _, roles = await self._trusts.show(request.params["trust_id"])
         for role in roles:
             if role.id == request.params["role_id"]:
@@ -117,20 +118,6 @@ def _check_list(request: Request, where: Mapping[str, str]) -> None:
         rule, target = "identity:list_trusts_for_trustee", {"target.trust.trustee_user_id": where["trustee_user_id"]}
     if not request.permits(rule, **target):
         raise Forbidden("You are not authorized to perform the requested action.", rule=rule)
-
-
-def _refuse_delegated(context: Context, trust_id: str = "") -> None:
-    """What is narrower than a user neither sees nor makes trusts, but for the one that it acts by."""
-    if context.delegated and not (trust_id and trust_id == context.trust_id):
-        raise Forbidden(
-            "You are not authorized to perform the requested action: Using a delegated token to manage trusts."
-        )
-
-
-def _named(role: Mapping[str, Any]) -> Named:
-    if "id" not in role and "name" not in role:
-        raise Invalid("Expecting to find id or name in roles.")
-    return Named(id=role.get("id"), name=role.get("name"))
 
 
 def _view(trust: Trust, request: Request, roles: Sequence[Role] | None) -> dict[str, Any]:
