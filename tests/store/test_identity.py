@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,14 @@ async def test_without_a_scope_the_default_project_is_taken(site: Site) -> None:
     assert issued.session.ticket.project_id == site.ids.demo_project_id
     unscoped = await site.log_in(kind="unscoped")
     assert (unscoped.session.ticket.kind, unscoped.session.roles) == ("unscoped", ())
+
+
+async def test_of_many_guesses_at_once_none_counts_beyond_the_limit(site: Site) -> None:
+    passwords = ["wrong"] * 39 + ["demopw"]
+    answers = await asyncio.gather(*(site.log_in(password=one) for one in passwords), return_exceptions=True)
+    assert all(isinstance(one, Unauthenticated) for one in answers)
+    user = await site.db.read(lambda tx: store.get(tx, "user", site.ids.demo_user_id))
+    assert user.failures == 10
 
 
 async def test_a_token_opens_another_scope_but_lives_no_longer(site: Site) -> None:
