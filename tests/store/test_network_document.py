@@ -127,7 +127,8 @@ async def test_pairs_and_options_reach_the_host(cloud: Cloud) -> None:
     assert told.dhcp_options[2] == DhcpOption(name="60", value="x", ip_version=6)
     less = await cloud.service.ports.update(ANN, port.id, {"dhcp_options": [WantedOption("mtu", None)]})
     assert [o.name for o in less.dhcp_options] == ["ntp-server", "60"]
-    for bad in ([WantedOption("a b", "1")], [WantedOption("mtu", "1\n2")]):
+    for name, value in (("a b", "1"), ("Foo_Bar", "1"), ("mtu\n", "1"), ("mtu", "1\n"), ("mtu", "1\u2028")):
+        bad = [WantedOption(name, value)]
         with pytest.raises(Invalid):
             await cloud.service.ports.update(ANN, port.id, {"dhcp_options": bad})
     for pairs in (

@@ -28,8 +28,8 @@ class Networks:
         self._control = control
         self._net = net
         self._metadata = metadata
-        self._held: dict[tuple[str, str], Version] = {}
-        self._found: dict[tuple[str, str], Version] = {}
+        self._held: dict[tuple[DocKind, str], Version] = {}
+        self._found: dict[tuple[DocKind, str], Version] = {}
         self._served: set[str] = set()
         self.docs: dict[str, NetworkDoc] = {}
         self._lock = asyncio.Lock()
@@ -83,11 +83,12 @@ class Networks:
                 docs = await self._control.fetch(Fetch(host_id=self._host_id, wanted=part))
                 await self._apply(docs, {(v.kind, v.id): v for v in part})
             gone = [k for k in {**self._held, **self._found} if k not in should]
-            for kind, identifier in sorted(gone, key=lambda k: REMOVAL.index(k[0])):
-                await self._remove(kind, identifier)
+            left = [key for key in sorted(gone, key=lambda k: REMOVAL.index(k[0])) if not await self._removed(*key)]
             self._found = {k: v for k, v in self._found.items() if k in should and k not in self._held}
+            # What could not be removed is in an unknown state: the digest differs, so it is tried again.
+            self._found |= {(kind, i): Version(kind=kind, id=i, version=0) for kind, i in left}
 
-    async def _apply(self, docs: Docs, told: dict[tuple[str, str], Version]) -> None:
+    async def _apply(self, docs: Docs, told: dict[tuple[DocKind, str], Version]) -> None:
         """Networks before routers before sets before ports. What fails is not held, so it is tried again."""
         for network in docs.networks:
             await self._attempt(told["network", network.network_id], self._apply_network(network))
@@ -124,7 +125,17 @@ class Networks:
         async with self._lock:
             return await self._net.apply_port(port)
 
-    async def _remove(self, kind: str, identifier: str) -> None:
+    async def _removed(self, kind: DocKind, identifier: str) -> bool:
+        try:
+            await self._remove(kind, identifier)
+        except DriverError as error:
+            self._held.pop((kind, identifier), None)
+            log.warning("what nobody wants any more could not be removed", kind=kind, id=identifier,
+                      why=error.message, detail=error.detail)  # fmt: skip
+            return False
+        return True
+
+    async def _remove(self, kind: DocKind, identifier: str) -> None:
         if kind == "port":
             await self._net.remove_port(identifier)
         elif kind == "address_set":

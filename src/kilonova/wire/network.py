@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
 Direction = Literal["ingress", "egress"]
+LONGEST_OPTION: Final = 255
+_OPTION_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,16 @@ class DhcpOption(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     value: str
     ip_version: Literal[4, 6] = 4
+
+
+def is_option_name(text: str) -> bool:
+    """Whether a DHCP option may be called so: lower-case letters, digits and hyphens."""
+    return _OPTION_NAME.fullmatch(text) is not None
+
+
+def is_option_value(text: str) -> bool:
+    """Whether a DHCP option may have this value: one printable line of at most 255 characters, not empty."""
+    return text.isprintable() and 0 < len(text) <= LONGEST_OPTION
 
 
 class PortDoc(msgspec.Struct, frozen=True, kw_only=True):

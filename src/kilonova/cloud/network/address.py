@@ -24,7 +24,7 @@ Address = IPv4Address | IPv6Address
 Net = TypeVar("Net", IPv4Network, IPv6Network)
 
 MOST_PAIRS: Final = 10
-_MAC: Final = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def parse_prefix(text: str, version: int | None = None) -> Prefix:
@@ -77,7 +77,7 @@ def parse_address(text: str) -> Address:
 def parse_mac(text: str) -> str:
     """A unicast MAC in lower case with colons. Raises Invalid."""
     mac = text.lower().replace("-", ":")
-    if not _MAC.match(mac) or mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
+    if not _MAC.fullmatch(mac) or mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
         raise Invalid(f"'{text[:32]}' is not a valid MAC address")
     return mac
 

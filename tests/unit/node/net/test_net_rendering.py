@@ -52,7 +52,7 @@ def test_namespaces_tell_what_they_belong_to() -> None:
     assert Naming("cccc02").network_of(network) is None
 
 
-@pytest.mark.parametrize("cloud_id", ["", "CCCC01", "cccc1", "../../"])
+@pytest.mark.parametrize("cloud_id", ["", "CCCC01", "cccc1", "cccc01\n", "../../"])
 def test_a_cloud_id_is_six_hex_digits(cloud_id: str) -> None:
     with pytest.raises(ValueError):
         Naming(cloud_id)

@@ -20,16 +20,14 @@ from typing import Final
 
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net.filter import METADATA
-from kilonova.wire.network import NetworkDoc, PortDoc, SubnetDoc
+from kilonova.wire.network import NetworkDoc, PortDoc, SubnetDoc, is_option_name, is_option_value
 
 LEASE_SECONDS: Final = 86400
 START_DEADLINE: Final = 15.0
 STOP_DEADLINE: Final = 5.0
-HOSTNAME: Final = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
-DOMAIN: Final = re.compile(r"^(?!-)[A-Za-z0-9.-]{1,253}$")
-MAC: Final = re.compile(r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$")
-OPTION_NAME: Final = re.compile(r"^[a-z0-9-]{1,64}$")
-LONGEST_VALUE: Final = 255
+HOSTNAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+DOMAIN: Final = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}")
+MAC: Final = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 ANYWHERE: Final = "0.0.0.0/0"
 
 
@@ -55,7 +53,7 @@ def configuration(doc: NetworkDoc, folder: Path, device: str, resolv: Path) -> s
         "quiet-ra",
         f"dhcp-option=option:mtu,{doc.mtu}",
     ]
-    if DOMAIN.match(doc.dns_domain):
+    if DOMAIN.fullmatch(doc.dns_domain):
         lines += [f"domain={doc.dns_domain}", f"local=/{doc.dns_domain}/", "expand-hosts"]
     served = [subnet for subnet in doc.subnets if subnet.enable_dhcp and subnet.dhcp_address]
     for number, subnet in enumerate(served):
@@ -98,9 +96,9 @@ def host_entry(doc: PortDoc) -> str:
     addresses = [fixed.address for fixed in doc.fixed_ips]
     four = [_plain(address, 4) for address in addresses if ":" not in address][:1]
     six = [f"[{_plain(address, 6)}]" for address in addresses if ":" in address]
-    if not MAC.match(doc.mac):
+    if not MAC.fullmatch(doc.mac):
         raise DriverError("driver", "a port's MAC address is not one", detail=repr(doc.mac))
-    name = [doc.hostname] if HOSTNAME.match(doc.hostname) else []
+    name = [doc.hostname] if HOSTNAME.fullmatch(doc.hostname) else []
     tag = [f"set:{_tag(doc)}"] if doc.dhcp_options else []
     return ",".join([doc.mac.lower(), *tag, *four, *six, *name]) + "\n" if addresses else ""
 
@@ -112,7 +110,7 @@ def option_entry(doc: PortDoc) -> str:
     """
     lines = []
     for option in doc.dhcp_options:
-        if not OPTION_NAME.match(option.name) or not option.value.isprintable() or len(option.value) > LONGEST_VALUE:
+        if not is_option_name(option.name) or not is_option_value(option.value):
             raise DriverError("driver", "a DHCP option of a port is not one", detail=repr(option))
         family = "option6:" if option.ip_version == 6 else "" if option.name.isdigit() else "option:"
         lines.append(f"tag:{_tag(doc)},{family}{option.name},{option.value}\n")
@@ -125,7 +123,7 @@ def _tag(doc: PortDoc) -> str:
 
 def name_entry(doc: PortDoc) -> str:
     """A port's lines for the resolver, as in hosts(5)."""
-    if not HOSTNAME.match(doc.hostname):
+    if not HOSTNAME.fullmatch(doc.hostname):
         return ""
     addresses = [_plain(fixed.address, 6 if ":" in fixed.address else 4) for fixed in doc.fixed_ips]
     return "".join(f"{address} {doc.hostname}\n" for address in addresses)

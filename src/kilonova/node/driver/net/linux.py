@@ -217,14 +217,13 @@ class LinuxNet:
             for group in named_sets(doc):
                 check_id(group)
             self._applied.pop(key, None)
-            entries = host_entry(doc), name_entry(doc), option_entry(doc)
-            rules = self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external)
-            nft.apply(rules)
+            # Filters first: what DHCP cannot be told must not keep a rule that was taken away in force.
+            nft.apply(self._ruleset.port(doc, device) + self._ruleset.outside(device, member=bridge.external))
             self._devices[doc.port_id] = device
-            self._plant.set_port(doc.network_id, doc.port_id, entries)
             # What only adds rules ends nothing; it may let live again what was ended.
             if known and (doc.network_id in self._ended or takes_away(before, doc)):
                 self._review(doc.network_id, own_addresses(doc), doc)
+            self._plant.set_port(doc.network_id, doc.port_id, (host_entry(doc), name_entry(doc), option_entry(doc)))
             self._applied[key] = doc
         return PortDevice(bridge.name, device, bridge.mtu)
 

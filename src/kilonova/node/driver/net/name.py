@@ -17,14 +17,14 @@ from kilonova.node.driver.failure import DriverError
 Kind = Literal["bridge", "tap", "leg", "router"]
 LETTER: Final[dict[Kind, str]] = {"bridge": "kb", "tap": "kt", "leg": "kd", "router": "kr"}
 DIGITS: Final = 7
-CLOUD_ID: Final = re.compile(r"^[0-9a-f]{6}$")
+CLOUD_ID: Final = re.compile(r"[0-9a-f]{6}")
 
 
 class Naming:
     """The names of one cloud. Raises ValueError when `cloud_id` is not 6 hex digits."""
 
     def __init__(self, cloud_id: str) -> None:
-        if not CLOUD_ID.match(cloud_id):
+        if not CLOUD_ID.fullmatch(cloud_id):
             raise ValueError(f"a cloud id is 6 hex digits, not {cloud_id!r}")
         self.cloud_id = cloud_id
         self.table = f"kn_{cloud_id}"
@@ -72,6 +72,6 @@ class Naming:
 
 def check_id(identifier: str) -> str:
     """The id itself when it is a UUID in its dashed form: it becomes part of paths and names. Raises DriverError."""
-    if not UUID_PATTERN.match(identifier):
+    if not UUID_PATTERN.fullmatch(identifier):
         raise DriverError("driver", "an id in a network document is not a UUID", detail=repr(identifier))
     return identifier
