@@ -53,11 +53,13 @@ async def test_requests_that_are_refused(cloud: Cloud) -> None:
     empty = await cloud.service.networks.create(ANN, NewNetwork())
     outside, _ = await cloud.network(ADMIN, "10.8.0.0/24", external=True)
     port = await cloud.service.ports.create(ANN, NewPort(network_id=network.id))
+    beyond = await cloud.service.ports.create(ANN, NewPort(network_id=outside.id))
     address = port.fixed_ips[0].address
     cases: list[tuple[list[NicRequest], tuple[str, ...], int, type[Failure]]] = [
         ([NicRequest(network_id=new_uuid())], (), 1, Invalid),
         ([NicRequest(network_id=empty.id)], (), 1, Invalid),
         ([NicRequest(network_id=outside.id)], (), 1, Forbidden),
+        ([NicRequest(port_id=beyond.id)], (), 1, Forbidden),
         ([NicRequest(port_id=new_uuid())], (), 1, Invalid),
         ([NicRequest(port_id=port.id)], (), 2, Invalid),
         ([NicRequest(port_id=port.id), NicRequest(port_id=port.id)], (), 1, Conflict),

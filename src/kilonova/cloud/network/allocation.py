@@ -174,6 +174,8 @@ class Allocation:
             raise Conflict(f"Port {port_id} is still in use.")
         if not port.fixed_ips:
             raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
+        if network_store.get(tx, ALL, port.network_id).external:
+            self._check_network(tx, context, port.network_id)
         return CheckedNic(network_id=port.network_id, port_id=port.id, tag=request.tag or "")
 
     def _only_network(self, tx: Tx, context: Context) -> Network | None:

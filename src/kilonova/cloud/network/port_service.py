@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kilonova.cloud.network import network_store, port_store, subnet_store
+from kilonova.cloud.network import network_store, port_store, router_store, subnet_store
 from kilonova.cloud.network import port as porting
 from kilonova.cloud.network.address import check_pairs, parse_mac
 from kilonova.cloud.network.dhcp_option import WantedOption, merge
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.group_service import resolve_groups
-from kilonova.cloud.network.model import OWNER_SYSTEM, Change, Listing, Port, WantedIp
+from kilonova.cloud.network.model import OWNER_INTERFACE, OWNER_SYSTEM, Change, Listing, Port, WantedIp
 from kilonova.cloud.network.network_service import target_project
+from kilonova.cloud.network.router_service import check_moved
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Invalid
 from kilonova.kit.db import Tx
@@ -70,7 +71,7 @@ class PortService:
     async def update(self, context: Context, port_id: str, values: Mapping[str, Any]) -> Port:
         """Set `name`, `description`, `admin_up`, `device_id`, `device_owner`, `host_id`, `mac`, `port_security`,
         `fixed_ips` (of WantedIp), `groups`, `allowed_pairs`, `dhcp_options` (those not named stay), `vnic_type` or
-        `profile`. Raises NotFound, Invalid, Conflict, NoCapacity."""
+        `profile`. Raises NotFound, Forbidden (another project's port), Invalid, Conflict, NoCapacity."""
         new = dict(values)
         _check_vnic(new.get("vnic_type", "normal"))
         if "mac" in new:
@@ -78,14 +79,16 @@ class PortService:
         wanted, groups = new.pop("fixed_ips", None), new.pop("groups", None)
 
         def work(tx: Tx) -> Port:
-            old = port_store.get(tx, sight(context), port_id)
+            old = port_store.get_own(tx, sight(context), port_id)
+            if old.device_owner == OWNER_INTERFACE:
+                router_store.lock(tx, old.device_id)
             network_store.hold(tx, old.network_id)
             port_store.lock(tx, port_id)
-            old = port_store.get(tx, ALL, port_id)
+            old = port_store.get_own(tx, sight(context), port_id)
             changed = {**new, **_lists(old, new)}
             self._regroup(tx, context, old, new.get("port_security", old.port_security), groups)
             if wanted is not None:
-                porting.readdress(tx, self._ground, old, wanted, subnet_store.of_network(tx, old.network_id))
+                self._readdress(tx, old, wanted)
             if not changed.get("port_security", old.port_security) and changed.get("allowed_pairs", old.allowed_pairs):
                 raise _secured()
             if changed:
@@ -150,6 +153,13 @@ class PortService:
         ids = resolve_groups(tx, self._ground, old.project_id, groups, sight(context))
         if set(ids) != set(old.groups):
             porting.regroup(tx, self._ground, old, ids)
+
+    def _readdress(self, tx: Tx, old: Port, wanted: Sequence[WantedIp]) -> None:
+        if old.device_owner.startswith(OWNER_SYSTEM) and old.device_owner != OWNER_INTERFACE:
+            raise _attached(old)
+        porting.readdress(tx, self._ground, old, wanted, subnet_store.of_network(tx, old.network_id))
+        if old.device_owner == OWNER_INTERFACE:
+            check_moved(tx, old, port_store.get(tx, ALL, old.id))
 
     def _set(self, tx: Tx, old: Port, new: Mapping[str, Any]) -> None:
         is_used = old.nic_index is not None or old.device_owner.startswith(OWNER_SYSTEM)

@@ -32,7 +32,7 @@ from kilonova.cloud.network.listing_store import Fields, chunks, page
 from kilonova.cloud.network.model import OWNER_COMPUTE, AllowedPair, DhcpOption, Listing, Port
 from kilonova.cloud.network.network_store import owned_ids
 from kilonova.core.context import Scope
-from kilonova.core.errors import Conflict, NotFound
+from kilonova.core.errors import Conflict, Forbidden, NotFound
 from kilonova.kit.db import Json, Tx, insert_new, json_column, metadata
 
 port = Table(
@@ -112,6 +112,14 @@ def get(tx: Tx, scope: Scope, port_id: str) -> Port:
     if row is None:
         raise NotFound(f"Port {port_id} could not be found.", why="port_not_found")
     return assemble(tx, [row])[0]
+
+
+def get_own(tx: Tx, scope: Scope, port_id: str) -> Port:
+    """One port that the scope may change. Raises NotFound; Forbidden for another project's in a network of its own."""
+    found = get(tx, scope, port_id)
+    if not scope.is_all and found.project_id != scope.project_id:
+        raise Forbidden(f"Port {port_id} is another project's.", why="policy_not_authorized")
+    return found
 
 
 def lock(tx: Tx, port_id: str) -> None:

@@ -16,6 +16,7 @@ from kilonova.cloud.network.model import (
     Change,
     FixedIp,
     Listing,
+    Network,
     Port,
     Route,
     Router,
@@ -26,7 +27,7 @@ from kilonova.cloud.network.network_service import target_project
 from kilonova.cloud.network.subnet_service import parse_destination
 from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
-from kilonova.core.errors import Conflict, Invalid, NotFound
+from kilonova.core.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.kit.db import Tx
 
 MAX_ROUTES: Final = 30
@@ -84,12 +85,13 @@ class RouterService:
         return await self._ground.db.write(work)
 
     async def delete(self, context: Context, router_id: str) -> None:
-        """Delete a router with its gateway. Raises NotFound, Conflict while it has interfaces."""
+        """Delete a router with its gateway. Raises NotFound, Conflict while it has interfaces or floating IPs."""
 
         def work(tx: Tx) -> None:
             self._locked(tx, context, router_id)
             ports = port_store.of_device(tx, [router_id], "network:router")
-            if any(p.device_owner != OWNER_GATEWAY for p in ports):
+            has_floating = bool(floating_store.of_routers(tx, [router_id]))
+            if has_floating or any(p.device_owner != OWNER_GATEWAY for p in ports):
                 raise Conflict(f"Router {router_id} still has ports", why="router_in_use")
             porting.remove(tx, self._ground, ports)
             router_store.remove(tx, router_id)
@@ -109,28 +111,40 @@ class RouterService:
     async def join_subnet(self, context: Context, router_id: str, subnet_id: str) -> Port:
         """Give a router the gateway address of a subnet. Returns its port there.
 
-        Raises NotFound, Invalid (no gateway address, overlap with another leg), Conflict (address taken).
+        Raises NotFound, Forbidden (the gateway of another project's subnet), Invalid (no gateway address, overlap with
+        another leg), Conflict (address taken).
         """
 
         def work(tx: Tx) -> Port:
             router = self._locked(tx, context, router_id)
             scope = sight(context)
             visible = None if scope.is_all else network_store.visible_ids(scope)
-            return join(tx, self._ground, router, subnet_store.get(tx, visible, subnet_id))
+            subnet = subnet_store.get(tx, visible, subnet_id)
+            if not scope.is_all and subnet.project_id != scope.project_id:
+                raise Forbidden(
+                    f"Only the owner of subnet {subnet_id} has a router take its gateway address; others join a port.",
+                    why="policy_not_authorized",
+                )
+            return join(tx, self._ground, router, subnet)
 
         return await self._ground.db.write(work)
 
     async def join_port(self, context: Context, router_id: str, port_id: str) -> Port:
-        """Make a free port a router's leg. Raises NotFound, Invalid (no address, overlap), Conflict (port in use)."""
+        """Make a free port a router's leg.
+
+        Raises NotFound, Forbidden (another project's port or outside network), Invalid (no address, overlap), Conflict
+        (port in use).
+        """
 
         def work(tx: Tx) -> Port:
             router = self._locked(tx, context, router_id)
-            port = port_store.get(tx, sight(context), port_id)
-            network_store.hold(tx, port.network_id)
+            _check_inside(context, network_store.hold(tx, port_store.get(tx, sight(context), port_id).network_id))
+            port_store.lock(tx, port_id)
+            port = port_store.get_own(tx, sight(context), port_id)
             if port.device_id:
                 raise _in_use(port)
             if not port.fixed_ips:
-                raise Invalid("Router port must have at least one fixed IP", why="bad_request")
+                raise _without_address()
             _check_overlap(tx, router, [subnet_store.get(tx, None, f.subnet_id) for f in port.fixed_ips])
             owned = replace(port, device_owner=OWNER_INTERFACE)
             values = {"device_id": router_id, "device_owner": OWNER_INTERFACE, "status": porting.status_of(owned)}
@@ -154,7 +168,7 @@ class RouterService:
         def work(tx: Tx) -> Port:
             router = self._locked(tx, context, router_id)
             leg = _leg(tx, router_id, subnet_id, port_id)
-            self._check_leg(tx, router, leg)
+            _check_needed(tx, router, _subnets_of(tx, [leg]))
             porting.remove(tx, self._ground, [leg])
             self._raise(tx, router_id)
             self._ground.tell(tx, Change("network", leg.network_id))
@@ -185,27 +199,6 @@ class RouterService:
             return router_store.get(tx, ALL, router_id)
 
         return await self._ground.db.write(work)
-
-    def _check_leg(self, tx: Tx, router: Router, leg: Port) -> None:
-        """Raises Conflict while a floating IP or a route needs this leg."""
-        subnets = _subnets_of(tx, [leg])
-        floating = floating_store.of_routers(tx, [router.id]).get(router.id, ())
-        led = {(f.port_id, f.fixed_address) for f in floating}
-        led |= {(one.port_id, one.address) for f in floating for one in f.forwardings}
-        ports = port_store.by_ids(tx, {port_id for port_id, _ in led if port_id is not None})
-        needed = {f.subnet_id for p in ports for f in p.fixed_ips if (p.id, f.address) in led}
-        if needed & {s.id for s in subnets}:
-            raise Conflict(
-                f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
-                "required by one or more floating IPs.",
-                why="router_interface_in_use_by_floating_ip",
-            )
-        if any(parse_address(r.nexthop) in parse_prefix(s.cidr) for r in router.routes for s in subnets):
-            raise Conflict(
-                f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
-                "required by one or more routes.",
-                why="router_interface_in_use_by_route",
-            )
 
     def _raise(self, tx: Tx, router_id: str, values: Mapping[str, Any] | None = None) -> None:
         router_store.change(tx, router_id, values)
@@ -305,8 +298,47 @@ def _make_gateway(tx: Tx, ground: Ground, context: Context, router: Router, new:
     porting.make(tx, ground, leg, new.fixed_ips, subnets)
 
 
-def _check_overlap(tx: Tx, router: Router, joining: Sequence[Subnet]) -> None:
-    legs = _subnets_of(tx, port_store.of_device(tx, [router.id], OWNER_INTERFACE))
+def check_moved(tx: Tx, before: Port, after: Port) -> None:
+    """Raises Invalid or Conflict when a leg whose addresses changed cannot serve its router any more: see `join_port`
+    and `leave`. The caller has locked the router."""
+    router = router_store.get(tx, ALL, after.device_id)
+    joined = _subnets_of(tx, [after])
+    if not joined:
+        raise _without_address()
+    _check_needed(tx, router, [s for s in _subnets_of(tx, [before]) if s not in joined])
+    _check_overlap(tx, router, joined, but=after.id)
+
+
+def _check_needed(tx: Tx, router: Router, subnets: Sequence[Subnet]) -> None:
+    """Raises Conflict while a floating IP or a route needs the router's leg in one of these subnets."""
+    floating = floating_store.of_routers(tx, [router.id]).get(router.id, ())
+    led = {(f.port_id, f.fixed_address) for f in floating}
+    led |= {(one.port_id, one.address) for f in floating for one in f.forwardings}
+    ports = port_store.by_ids(tx, {port_id for port_id, _ in led if port_id is not None})
+    needed = {f.subnet_id for p in ports for f in p.fixed_ips if (p.id, f.address) in led}
+    if needed & {s.id for s in subnets}:
+        raise Conflict(
+            f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
+            "required by one or more floating IPs.",
+            why="router_interface_in_use_by_floating_ip",
+        )
+    if any(parse_address(r.nexthop) in parse_prefix(s.cidr) for r in router.routes for s in subnets):
+        raise Conflict(
+            f"Router interface for subnet {subnets[0].id} on router {router.id} cannot be deleted, as it is "
+            "required by one or more routes.",
+            why="router_interface_in_use_by_route",
+        )
+
+
+def _check_inside(context: Context, network: Network) -> None:
+    if network.external and not context.is_admin and network.project_id != context.project_id:
+        raise Forbidden(
+            f"Only the owner of external network {network.id} joins a router's leg to it.", why="policy_not_authorized"
+        )
+
+
+def _check_overlap(tx: Tx, router: Router, joining: Sequence[Subnet], but: str = "") -> None:
+    legs = _subnets_of(tx, [p for p in port_store.of_device(tx, [router.id], OWNER_INTERFACE) if p.id != but])
     outside = [router.gateway.network_id] if router.gateway else []
     others = [*legs, *(s for found in subnet_store.of_networks(tx, outside).values() for s in found)]
     for new in joining:
@@ -321,6 +353,10 @@ def _check_overlap(tx: Tx, router: Router, joining: Sequence[Subnet]) -> None:
                     f"subnet {other.id}.",
                     why="bad_request",
                 )
+
+
+def _without_address() -> Invalid:
+    return Invalid("Router port must have at least one fixed IP", why="bad_request")
 
 
 def _in_use(port: Port) -> Conflict:

@@ -47,7 +47,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
         "networks": _Kind(network_store.get, network_store.get_own, network_store.lock, network_store.change),
         "subnets": _Kind(_subnet, _own_subnet, _lock_subnet, subnet_store.change),
-        "ports": _Kind(port_store.get, port_store.get, port_store.lock, port_store.change),
+        "ports": _Kind(port_store.get, port_store.get_own, port_store.lock, port_store.change),
         "routers": _Kind(router_store.get, router_store.get, router_store.lock, router_store.change),
         "floatingips": _Kind(floating_store.get, floating_store.get, floating_store.lock, floating_store.change),
         "subnetpools": _Kind(pool_store.get, pool_store.get_own, pool_store.lock, pool_store.change),
@@ -72,11 +72,11 @@ class TagService:
         return tuple(found.tags)
 
     async def replace(self, context: Context, kind: str, identifier: str, tags: Sequence[str]) -> tuple[str, ...]:
-        """Exactly these tags from now on. Raises NotFound, Invalid."""
+        """Exactly these tags from now on. Raises NotFound, Invalid, Forbidden (a port seen, but not the caller's)."""
         return await self._edit(context, kind, identifier, lambda old: list(tags))
 
     async def add(self, context: Context, kind: str, identifier: str, tags: Sequence[str]) -> tuple[str, ...]:
-        """These tags too. Raises NotFound, Invalid."""
+        """These tags too; raises as `replace`."""
         return await self._edit(context, kind, identifier, lambda old: [*old, *tags])
 
     async def remove(self, context: Context, kind: str, identifier: str, tag: str) -> None:
