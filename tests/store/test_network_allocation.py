@@ -11,7 +11,7 @@ from network_world import ADMIN, ANN, BEN, Cloud, flat
 
 from kilonova.cloud.network import document_store, port_store
 from kilonova.cloud.network.bootstrap import Layout, bootstrap
-from kilonova.cloud.network.group_service import NewRule
+from kilonova.cloud.network.group_service import NewGroup, NewRule
 from kilonova.cloud.network.herald import Herald
 from kilonova.cloud.network.model import Change, Listing, NicRequest, WantedIp
 from kilonova.cloud.network.network_service import NewNetwork
@@ -19,7 +19,7 @@ from kilonova.cloud.network.port_service import NewPort
 from kilonova.cloud.network.subnet_service import NewSubnet
 from kilonova.cloud.network.sweep import release_orphans
 from kilonova.cloud.quota import store as quota
-from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost
+from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound
 from kilonova.core.ids import new_uuid
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import Database, Tx
@@ -212,6 +212,44 @@ async def test_everything_at_once(cloud: Cloud) -> None:
     assert len(await cloud.db.read(service.allocation.bound_servers)) == 12
     assert (await cloud.use("ann"))["port"] == 16
     assert await cloud.db.read(quota.recount) == []
+
+
+async def test_a_group_that_goes_while_ports_want_it(cloud: Cloud) -> None:
+    network, _ = await cloud.network()
+    service = cloud.service
+    port = await service.ports.create(ANN, NewPort(network_id=network.id))
+    for number in range(8):
+        group = (await service.groups.create(ANN, f"g{number}")).id
+        nics = await service.allocation.check(ANN, [NicRequest(network_id=network.id)], (group,), 1)
+        ended = await asyncio.gather(
+            service.ports.create(ANN, NewPort(network_id=network.id, groups=[group])),
+            service.groups.delete(ANN, group),
+            service.ports.update(ANN, port.id, {"groups": [group]}),
+            service.allocation.allocate(
+                lambda tx: None, project_id="ann", server_id=f"s{number}", host_id="h", hostname="g", nics=nics
+            ),
+            return_exceptions=True,
+        )
+        assert not [e for e in ended if isinstance(e, BaseException) and not isinstance(e, Conflict | NotFound)], ended
+        await service.ports.update(ANN, port.id, {"groups": []})
+    assert await cloud.db.read(quota.recount) == []
+
+
+async def test_a_server_is_in_groups_of_one_kind(cloud: Cloud) -> None:
+    network, _ = await cloud.network()
+    loose = NewGroup(name="loose", stateful=False)
+    group = (await cloud.service.groups.create_all(ANN, [loose]))[0].id
+    asked = [NicRequest(network_id=network.id)]
+    with pytest.raises(Conflict):
+        await cloud.service.allocation.check(ANN, asked, ("default", "loose"), 1)
+    strict = (await cloud.service.groups.create(ANN, "strict")).id
+    nics = await cloud.service.allocation.check(ANN, asked, ("default", "strict"), 1)
+    await cloud.service.groups.update(ANN, strict, {"stateful": False})
+    with pytest.raises(Conflict):
+        await cloud.service.allocation.allocate(
+            lambda tx: None, project_id="ann", server_id="s", host_id="h", hostname="g", nics=nics
+        )
+    assert (await cloud.service.allocation.check(ANN, asked, ("loose", strict), 1)).groups == (group, strict)
 
 
 async def test_hosts_are_told_once_of_many_changes(cloud: Cloud) -> None:

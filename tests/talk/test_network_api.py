@@ -106,12 +106,17 @@ async def test_security_groups(site: Site) -> None:
         ({"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": web["id"]}, 400, "SecurityGroupMultipleRemoteEntities"),
         ({"remote_group_id": NOBODY}, 404, "SecurityGroupNotFound"),
         ({"protocol": "carrier"}, 400, "SecurityGroupRuleInvalidProtocol"),
+        ({"ethertype": "IPv6", "remote_ip_prefix": "fe80::1%\ny/128"}, 400, "InvalidInput"),
+        ({"remote_ip_prefix": "10.0.0.0/" + "0" * 60 + "8"}, 400, "HTTPBadRequest"),
     ]
     for more, status, kind in bad:
         body = {"security_group_rule": {**rule, **more}}
         fault = await site.ask("POST", "/v2.0/security-group-rules", body, expect=status)
         assert fault["NeutronError"]["type"] == kind
     await site.ask("DELETE", f"/v2.0/security-group-rules/{made['id']}", expect=204)
+    masked = await site.make("security_group_rule", **rule, remote_ip_prefix="10.1.2.3/255.0.0.0")
+    assert masked["remote_ip_prefix"] == "10.1.2.3/8"
+    await site.ask("DELETE", f"/v2.0/security-group-rules/{masked['id']}", expect=204)
     left = await site.ask("GET", f"/v2.0/security-groups/{web['id']}")
     assert len(left["security_group"]["security_group_rules"]) == 2
 
@@ -134,6 +139,16 @@ def _bad_requests(network: str, subnet: str, port: dict[str, Any]) -> list[tuple
         ("PUT", f"subnets/{subnet}", {"subnet": {"gateway_ip": "10.99.0.1"}}, 400),
         ("PUT", f"subnets/{subnet}", {"subnet": {"gateway_ip": "10.5.0.7"}}, 409),
         ("PUT", f"subnets/{subnet}", {"subnet": {"cidr": "10.6.0.0/24"}}, 400),
+        ("PUT", f"subnets/{subnet}", {"subnet": {"dns_nameservers": ["2001:db8::53"]}}, 400),
+        ("POST", "subnets", {"subnet": {"network_id": network, "ip_version": 6, "cidr": "fe80::%a\nb/64"}}, 400),
+        (
+            "POST",
+            "ports",
+            {"port": {"network_id": network, "allowed_address_pairs": [{"ip_address": "fe80::1%\n"}]}},
+            400,
+        ),
+        ("POST", "address-groups", {"address_group": {"addresses": ["fe80::1%\ny/128"]}}, 400),
+        ("POST", "subnetpools", {"subnetpool": {"name": "p", "prefixes": ["fe80::%\ny/64"]}}, 400),
         ("POST", "ports", {"port": {}}, 400),
         ("POST", "ports", {"port": {"network_id": NOBODY}}, 404),
         ("POST", "ports", {"port": {"network_id": network, "mac_address": "ff:ff:ff:ff:ff:ff"}}, 400),

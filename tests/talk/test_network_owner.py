@@ -28,7 +28,7 @@ def _join(router: dict[str, Any]) -> str:
 
 async def test_only_an_owner_gives_away_a_gateway_address(site: Site) -> None:
     network, subnet = await site.network()
-    await _granted(site, network, "bob")
+    policy = await _granted(site, network, "bob")
     outside = (await site.ask("GET", "/v2.0/networks?router:external=True"))["networks"][0]
     theirs = await site.make("router", "bob")
     for one in (subnet, outside["subnets"][0]):
@@ -37,6 +37,7 @@ async def test_only_an_owner_gives_away_a_gateway_address(site: Site) -> None:
     await site.ask("PUT", _join(theirs), {"port_id": beyond["id"]}, who="bob", expect=403)
     port = await site.make("port", "bob", network_id=network)
     await site.ask("PUT", _join(theirs), {"port_id": port["id"]}, who="bob")
+    assert await site.fails("DELETE", policy, expect=409) == "RbacPolicyInUse"
     await site.ask("PUT", _join(await site.make("router")), {"subnet_id": subnet})
 
 

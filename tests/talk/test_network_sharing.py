@@ -89,6 +89,11 @@ async def test_groups_granted(site: Site) -> None:
     port = await site.make("port", "bob", network_id=network, security_groups=[group["id"]])
     await site.ask("DELETE", f"{RBAC}/{policy['id']}", expect=409)
     await site.ask("DELETE", f"/v2.0/ports/{port['id']}", who="bob", expect=204)
+    own = await site.make("security_group", "bob", name="own")
+    refers = {"security_group_id": own["id"], "direction": "ingress", "remote_group_id": group["id"]}
+    rule = await site.make("security_group_rule", "bob", **refers)
+    assert await site.fails("DELETE", f"{RBAC}/{policy['id']}", expect=409) == "RbacPolicyInUse"
+    await site.ask("DELETE", f"/v2.0/security-group-rules/{rule['id']}", who="bob", expect=204)
     await site.ask("DELETE", f"{RBAC}/{policy['id']}", expect=204)
     await site.ask("GET", f"/v2.0/security-groups/{group['id']}", who="bob", expect=404)
 

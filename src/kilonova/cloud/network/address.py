@@ -27,12 +27,20 @@ MOST_PAIRS: Final = 10
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+def parse_any_prefix(text: str) -> Prefix:
+    """What an address or prefix means, host bits or not. Raises Invalid, also for an IPv6 zone (RFC 4007): it may hold
+    any characters, and means nothing beyond one machine."""
+    try:
+        if "%" not in text:
+            return ip_network(text, strict=False)
+    except ValueError:
+        pass
+    raise Invalid(f"'{text[:64]}' is not a valid IP subnet", why="invalid_input")
+
+
 def parse_prefix(text: str, version: int | None = None) -> Prefix:
     """A prefix in its canonical form. Raises Invalid when host bits are set, it is /0, or of the other version."""
-    try:
-        prefix = ip_network(text, strict=False)
-    except ValueError:
-        raise Invalid(f"'{text[:64]}' is not a valid IP subnet") from None
+    prefix = parse_any_prefix(text)
     if "/" not in text or prefix.compressed != text.lower():
         raise Invalid(f"'{text[:64]}' isn't a recognized IP subnet cidr, '{prefix}' is recommended")
     if prefix.prefixlen == 0:
@@ -232,10 +240,7 @@ def check_pairs(pairs: Sequence[tuple[str, str | None]], mac: str) -> tuple[Allo
         )
     checked: list[AllowedPair] = []
     for text, other in pairs:
-        try:
-            prefix = ip_network(text, strict=False)
-        except ValueError:
-            raise Invalid(f"'{text[:64]}' is not a valid IP address or prefix", why="invalid_input") from None
+        prefix = parse_any_prefix(text)
         if prefix.prefixlen == 0:
             raise Invalid("An allowed address pair cannot be every address there is.", why="invalid_input")
         address = str(prefix.network_address) if "/" not in text else str(prefix)

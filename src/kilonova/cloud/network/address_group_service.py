@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from kilonova.cloud.network import address_group_store, group_store, sharing
+from kilonova.cloud.network.address import parse_any_prefix
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import AddressGroup, Change, Listing
 from kilonova.cloud.network.network_service import target_project
@@ -119,10 +120,7 @@ def _prefix(text: str) -> str:
 
 def normal(text: str) -> str:
     """An address or prefix as a prefix in its shortest form. Raises Invalid."""
-    try:
-        return str(ip_network(text, strict=False))
-    except ValueError:
-        raise Invalid(f"'{text[:64]}' is not a valid IP subnet.", why="invalid_input") from None
+    return str(parse_any_prefix(text))
 
 
 def _order(text: str) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from kilonova.cloud.network import address_store, document_store, group_store, n
 from kilonova.cloud.network import port as porting
 from kilonova.cloud.network.address import holds, parse_address, parse_prefix
 from kilonova.cloud.network.ground import Ground, sight
-from kilonova.cloud.network.group_service import ensure_default
+from kilonova.cloud.network.group_service import check_alike, ensure_default
 from kilonova.cloud.network.model import (
     ACTIVE,
     DEFAULT_GROUP,
@@ -221,7 +221,14 @@ class Allocation:
 
     def _group_ids(self, tx: Tx, project_id: str, groups: Sequence[str]) -> list[str]:
         wanted = list(groups) or [DEFAULT_GROUP]
-        return [ensure_default(tx, self._ground, project_id) if g == DEFAULT_GROUP else g for g in wanted]
+        ids = [ensure_default(tx, self._ground, project_id) if g == DEFAULT_GROUP else g for g in wanted]
+        # Since they were asked for, a group may have gone, or be stateful no more.
+        held = group_store.hold(tx, ids)
+        for one in ids:
+            if one not in held:
+                raise NotFound(f"Security group {one} does not exist", why="security_group_not_found")
+        check_alike(tx, ids)
+        return ids
 
 
 def _check_address(tx: Tx, network: Network, text: str) -> str:
@@ -253,6 +260,8 @@ def _find_groups(tx: Tx, context: Context, groups: Sequence[str]) -> tuple[str, 
         if len(ids) > 1:
             raise Conflict(f"Multiple security groups found matching '{one}'. Use an ID to be more specific.")
         found.append(ids[0])
+    default = group_store.default_id(tx, project_id) if DEFAULT_GROUP in found else None
+    check_alike(tx, [default or one if one == DEFAULT_GROUP else one for one in dict.fromkeys(found)])
     return tuple(dict.fromkeys(found))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import ip_interface
 from typing import Any, Final, Literal
 
 from kilonova.cloud.network import address_group_store, group_store, port_store, sharing
-from kilonova.cloud.network.address import normal_prefix
+from kilonova.cloud.network.address import normal_prefix, parse_any_prefix
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import DEFAULT_GROUP, Change, Group, Listing, Rule
 from kilonova.cloud.network.network_service import target_project
@@ -234,17 +234,23 @@ def resolve_groups(tx: Tx, ground: Ground, project_id: str, groups: Sequence[str
     if groups is None:
         return [ensure_default(tx, ground, project_id)]
     wanted = list(dict.fromkeys(groups))
+    group_store.hold(tx, wanted)
     known = group_store.known(tx, scope, wanted)
     for one in wanted:
         if one not in known:
             raise NotFound(f"Security group {one[:64]} does not exist", why="security_group_not_found")
-    if len(wanted) > 1 and group_store.are_mixed(tx, wanted):
+    check_alike(tx, wanted)
+    return wanted
+
+
+def check_alike(tx: Tx, group_ids: Sequence[str]) -> None:
+    """Raises Conflict when some of these groups are stateful and some are not."""
+    if len(group_ids) > 1 and group_store.are_mixed(tx, group_ids):
         raise Conflict(
             "Error Cannot apply both stateful and stateless security groups on the same port while attempting the "
             "operation.",
             why="security_group_conflict",
         )
-    return wanted
 
 
 def check_rule(new: NewRule) -> NewRule:
@@ -268,16 +274,14 @@ def check_rule(new: NewRule) -> NewRule:
 def _remote_prefix(new: NewRule) -> str | None:
     if new.remote_prefix is None:
         return None
-    try:
-        prefix = ip_network(new.remote_prefix, strict=False)
-    except ValueError:
-        raise Invalid(f"'{new.remote_prefix[:64]}' is not a valid IP subnet", why="invalid_input") from None
+    prefix = parse_any_prefix(new.remote_prefix)
     if prefix.version != int(new.ethertype[-1]):
         raise Invalid(
             f"Conflicting value ethertype {new.ethertype} for CIDR {new.remote_prefix}",
             why="security_group_rule_parameter_conflict",
         )
-    return new.remote_prefix if "/" in new.remote_prefix else str(prefix)
+    # Bits of hosts are shown as they were given.
+    return str(ip_interface(new.remote_prefix))
 
 
 def _check_ports(new: NewRule, number: int | None) -> None:

@@ -83,6 +83,13 @@ _CHANGE_MEMBERS: Final = (
     .where(group.c.id.in_(bindparam("which", expanding=True)))
     .values(members_version=group.c.members_version + 1)
 )
+# Not a share lock: whoever adds a member raises its version afterwards, so two would wait for each other.
+_HOLD: Final = (
+    select(group.c.id)
+    .where(group.c.id.in_(bindparam("which", expanding=True)))
+    .order_by(group.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 _RULES: Final = (
     select(rule, group.c.stateful)
     .join(group, group.c.id == rule.c.group_id)
@@ -165,6 +172,14 @@ def known(tx: Tx, scope: Scope, group_ids: Iterable[str]) -> dict[str, str]:
     for some in chunks(group_ids):
         query = _visible(select(group.c.id, group.c.name), scope).where(group.c.id.in_(some))
         found.update((r.id, r.name) for r in tx.execute(query))
+    return found
+
+
+def hold(tx: Tx, group_ids: Iterable[str]) -> set[str]:
+    """Those of these groups that exist, kept from being deleted until the commit."""
+    found: set[str] = set()
+    for some in chunks(sorted(group_ids)):
+        found.update(tx.execute(_HOLD, {"which": list(some)}).scalars())
     return found
 
 

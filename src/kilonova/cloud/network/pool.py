@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
 from typing import Final
 
 from kilonova.cloud.network import pool_store, subnet_store
-from kilonova.cloud.network.address import Prefix, disjoint, first_free, parse_prefix
+from kilonova.cloud.network.address import Prefix, disjoint, first_free, parse_any_prefix, parse_prefix
 from kilonova.cloud.network.model import Network
 from kilonova.cloud.network.pool_model import SubnetPool
 from kilonova.core.context import ALL, Scope
@@ -95,11 +94,7 @@ def cut(
 
 def _masked(text: str) -> Prefix:
     """A prefix, of which the bits of hosts do not count."""
-    try:
-        found = ip_network(text, strict=False)
-    except ValueError:
-        raise Invalid(f"'{text[:64]}' is not a valid IP subnet", why="invalid_input") from None
-    return parse_prefix(str(found))
+    return parse_prefix(str(parse_any_prefix(text)))
 
 
 def _check_affinity(tx: Tx, network: Network, pool: SubnetPool) -> None:

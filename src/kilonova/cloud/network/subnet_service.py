@@ -266,7 +266,10 @@ def _check_lists(dns_servers: Sequence[str], host_routes: Sequence[Route], prefi
     if len(host_routes) > MAX_ROUTES:
         raise Invalid(f"The number of host routes exceeds the limit {MAX_ROUTES}.", why="host_routes_exhausted")
     for server in dns_servers:
-        parse_address(server)
+        if parse_address(server).version != prefix.version:
+            raise Invalid(
+                f"The DNS nameserver {server} is not of the subnet's IP version {prefix.version}.", why="invalid_input"
+            )
     for route in host_routes:
         target = parse_destination(route.destination)
         if target.version != prefix.version or parse_address(route.nexthop).version != prefix.version:

@@ -15,7 +15,7 @@ from kilonova.cloud.network.grant_store import EXTERNAL, SHARED
 from kilonova.cloud.network.group_store import KIND as GROUP
 from kilonova.cloud.network.group_store import rule
 from kilonova.cloud.network.listing_store import chunks
-from kilonova.cloud.network.model import OWNER_SYSTEM
+from kilonova.cloud.network.model import OWNER_DHCP, OWNER_FLOATING
 from kilonova.cloud.network.network_store import KIND as NETWORK
 from kilonova.cloud.network.pool_store import POOL, SCOPE, subnet_pool
 from kilonova.cloud.network.port_store import membership, port
@@ -26,7 +26,7 @@ from kilonova.kit.db import Tx
 
 def _ports(network_id: str) -> Select[Any]:
     query = select(port.c.project_id).where(port.c.network_id == network_id)
-    return query.where(~port.c.device_owner.startswith(OWNER_SYSTEM, autoescape=True))
+    return query.where(port.c.device_owner.not_in((OWNER_DHCP, OWNER_FLOATING)))
 
 
 def _outside(network_id: str) -> Select[Any]:
@@ -37,7 +37,9 @@ def _outside(network_id: str) -> Select[Any]:
 
 def _members(group_id: str) -> Select[Any]:
     inside = select(membership.c.port_id).where(membership.c.group_id == group_id)
-    return select(port.c.project_id).where(port.c.id.in_(inside))
+    members = select(port.c.project_id).where(port.c.id.in_(inside))
+    referring = select(rule.c.project_id).where(rule.c.remote_group == group_id)
+    return select(union(members, referring).subquery().c.project_id)
 
 
 _USERS: Final[Mapping[tuple[str, str], Callable[[str], Select[Any]]]] = MappingProxyType(

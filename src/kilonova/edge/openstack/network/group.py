@@ -53,7 +53,7 @@ _RULE: Final = (
     Attribute("protocol", "protocol", _PROTOCOL, "c", sortable=False, convert=lambda v: None if v is None else str(v)),
     Attribute("port_range_min", "port_min", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
     Attribute("port_range_max", "port_max", _PORT, "c", "number", sortable=False, convert=_READ_PORT),
-    Attribute("remote_ip_prefix", "remote_prefix", _NULL_TEXT, "c", sortable=False),
+    Attribute("remote_ip_prefix", "remote_prefix", {**_NULL_TEXT, "maxLength": 64}, "c", sortable=False),
     Attribute("remote_group_id", "remote_group", _NULL_TEXT, "c", sortable=False),
     Attribute("remote_address_group_id", "remote_addresses", _NULL_TEXT, "c", sortable=False),
 )
