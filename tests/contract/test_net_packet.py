@@ -60,6 +60,19 @@ async def test_security_groups_let_in_what_they_say_and_replies(
 
 
 @real
+async def test_a_network_that_is_down_carries_nothing(linux: LinuxNet, stand_in: Callable[[], StandIn]) -> None:
+    inside = private()
+    await linux.apply_network(inside)
+    client, server = port(inside, 5), port(inside, 6, let_in("tcp", 22))
+    a = stand_in().plug(await linux.apply_port(client), client)
+    b = stand_in().plug(await linux.apply_port(server), server)
+    with b.listen(22):
+        for version, up in ((2, False), (3, True)):
+            await linux.apply_network(msgspec.structs.replace(inside, version=version, admin_up=up))
+            assert a.reaches("10.99.0.6", 22) is up
+
+
+@real
 async def test_a_group_is_whoever_is_in_it_now(linux: LinuxNet, stand_in: Callable[[], StandIn]) -> None:
     inside, group = private(), new_id()
     await linux.apply_network(inside)

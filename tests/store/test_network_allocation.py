@@ -169,6 +169,7 @@ async def test_every_change_raises_its_versions(cloud: Cloud) -> None:
         lambda: service.ports.update(ANN, port.port_id, {"admin_up": False}),
         lambda: cloud.boot(ANN, "s2", "h2"),
         lambda: service.networks.update(ADMIN, private.network_id, {"mtu": 1400}),
+        lambda: service.networks.update(ADMIN, private.network_id, {"admin_up": False}),
         lambda: service.subnets.update(ADMIN, subnet, {"dns_servers": ["9.9.9.9"]}),
         lambda: service.subnets.update(ADMIN, subnet, {"enable_dhcp": False}),
         lambda: service.subnets.update(ADMIN, outer, {"gateway_ip": None}),
@@ -187,6 +188,7 @@ async def test_every_change_raises_its_versions(cloud: Cloud) -> None:
         told = await cloud.db.read(lambda tx: document_store.hosts_of(tx, cloud.hints))
         # Rules of a group that the host's port is not in yet are none of its business.
         assert (before != after, "h1" in told) == ((False, False) if number == 1 else (True, True)), number
+    assert [n.admin_up for n in (await cloud.held("h1"))[1].networks if n.network_id == private.network_id] == [False]
 
 
 async def test_everything_at_once(cloud: Cloud) -> None:

@@ -139,6 +139,7 @@ def _bad_requests(network: str, subnet: str, port: dict[str, Any]) -> list[tuple
         ("PUT", f"subnets/{subnet}", {"subnet": {"gateway_ip": "10.99.0.1"}}, 400),
         ("PUT", f"subnets/{subnet}", {"subnet": {"gateway_ip": "10.5.0.7"}}, 409),
         ("PUT", f"subnets/{subnet}", {"subnet": {"cidr": "10.6.0.0/24"}}, 400),
+        ("PUT", f"subnets/{subnet}", {"subnet": {"service_types": ["compute:nova"]}}, 403),
         ("PUT", f"subnets/{subnet}", {"subnet": {"dns_nameservers": ["2001:db8::53"]}}, 400),
         ("POST", "subnets", {"subnet": {"network_id": network, "ip_version": 6, "cidr": "fe80::%a\nb/64"}}, 400),
         (

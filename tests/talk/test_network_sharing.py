@@ -70,6 +70,11 @@ async def test_shared_and_external_are_grants(site: Site) -> None:
     await site.make("router", external_gateway_info={"network_id": made["id"]})
     (policy,) = (await site.ask("GET", f"{mine}&action=access_as_external", who="admin"))["rbac_policies"]
     await site.ask("DELETE", f"{RBAC}/{policy['id']}", who="admin", expect=409)
+    mine_too = await site.make("network")
+    given = await site.make("rbac_policy", "admin", **{**outside, "object_id": mine_too["id"], "project_id": "ann"})
+    await site.ask("PUT", f"{RBAC}/{given['id']}", {"rbac_policy": {"target_tenant": "bob"}}, expect=403)
+    await site.ask("DELETE", f"{RBAC}/{given['id']}", expect=403)
+    await site.ask("DELETE", f"{RBAC}/{given['id']}", who="admin", expect=204)
     await site.ask("PUT", path, {"network": {"shared": False}}, who="admin")
     assert len((await site.ask("GET", mine, who="admin"))["rbac_policies"]) == 1
     await site.ask("GET", path, who="bob", expect=404)
@@ -216,6 +221,18 @@ async def test_address_groups(site: Site) -> None:
     await site.ask("POST", "/v2.0/security-group-rules", {"security_group_rule": both}, expect=400)
     await site.ask("DELETE", f"/v2.0/security-group-rules/{made['id']}", expect=204)
     await site.ask("DELETE", path, expect=204)
+
+
+@pytest.mark.parametrize(("member", "values"), [("address_group", {}), ("address_scope", {"ip_version": 4})])
+async def test_a_project_has_only_so_many(site: Site, member: str, values: dict[str, Any]) -> None:
+    path = f"/v2.0/{member.replace('_', '-')}s"
+    for number in range(100):
+        made = await site.make(member, name=f"n{number}", **values)
+    body = {member: {"name": "more", **values}}
+    assert await site.fails("POST", path, body, expect=409) == "OverQuota"
+    await site.ask("POST", path, body, who="bob", expect=201)
+    await site.ask("DELETE", f"{path}/{made['id']}", expect=204)
+    await site.ask("POST", path, body, expect=201)
 
 
 async def _tagged(site: Site) -> list[tuple[str, str]]:

@@ -102,7 +102,8 @@ class SubnetDoc(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A network. `external` ones are where routers have their gateways and the world outside begins."""
+    """A network. `external` ones are where routers have their gateways and the world outside begins. One that is not
+    `admin_up` carries nothing, DHCP and metadata neither."""
 
     network_id: str
     version: int
@@ -110,6 +111,7 @@ class NetworkDoc(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     external: bool = False
     dns_domain: str = ""
+    admin_up: bool = True
     subnets: tuple[SubnetDoc, ...] = ()
 
 

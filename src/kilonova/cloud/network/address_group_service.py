@@ -12,11 +12,14 @@ from kilonova.cloud.network.address import parse_any_prefix
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import AddressGroup, Change, Listing
 from kilonova.cloud.network.network_service import target_project
+from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.kit.db import Tx
 
 MOST: Final = 1000
+MOST_GROUPS: Final = 100
+"""A project's address groups; the Networking API has no quota for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class AddressGroupService:
         self._ground = ground
 
     async def create(self, context: Context, new: NewAddressGroup) -> AddressGroup:
-        """Make an address group. Raises Invalid for what is no address or prefix."""
+        """Make an address group. Raises Invalid for what is no address or prefix, QuotaExceeded."""
         project_id = target_project(context, new.project_id)
         addresses = tuple(sorted({_prefix(text) for text in new.addresses}, key=_order))
 
@@ -45,6 +48,7 @@ class AddressGroupService:
                 id=self._ground.new_id(), project_id=project_id, name=new.name, description=new.description,
                 addresses=addresses, revision=1, created_at=tx.now, updated_at=tx.now,
             )  # fmt: skip
+            quota.refuse_beyond("address_group", MOST_GROUPS, address_group_store.count(tx, project_id))
             address_group_store.add(tx, row)
             return row
 

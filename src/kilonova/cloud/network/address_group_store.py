@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Row, String, Table, Text, delete, insert, select, update
+from sqlalchemy import BigInteger, Column, Index, Row, String, Table, Text, delete, func, insert, select, update
 
 from kilonova.cloud.network.grant_store import own_or_shared, seen_shared
 from kilonova.cloud.network.listing_store import Fields, page
@@ -63,6 +63,12 @@ def find(tx: Tx, scope: Scope, listing: Listing) -> list[AddressGroup]:
     shared = seen_shared(address_group, KIND, scope.project_id)
     query = own_or_shared(address_group, KIND, scope, select(address_group, shared.label("shared")))
     return [_group(r) for r in page(tx, address_group, query, {**_FIELDS, "shared": shared}, listing)]
+
+
+def count(tx: Tx, project_id: str) -> int:
+    """How many address groups a project has."""
+    query = select(func.count()).select_from(address_group).where(address_group.c.project_id == project_id)
+    return int(tx.execute(query).scalar_one())
 
 
 def lock(tx: Tx, group_id: str) -> None:

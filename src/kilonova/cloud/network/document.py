@@ -35,6 +35,7 @@ def network_doc(row: Network, subnets: Sequence[Subnet], dhcp: Iterable[FixedIp]
         mtu=row.mtu,
         external=row.external,
         dns_domain=row.dns_domain,
+        admin_up=row.admin_up,
         subnets=tuple(_subnet_doc(s, served.get(s.id)) for s in subnets),
     )
 

@@ -58,8 +58,7 @@ class GrantService:
                 f"{allowed}",
                 why="rbac_policy_invalid_action",
             )
-        if new.action == EXTERNAL and not context.is_admin:
-            raise Forbidden("Only an administrator makes a network external.", why="policy_not_authorized")
+        _check_external(context, new.action)
 
         def work(tx: Tx) -> Grant:
             found = self._own(tx, context, new.object_type, new.object_id)
@@ -77,7 +76,7 @@ class GrantService:
         return await self._ground.db.write(work)
 
     async def update(self, context: Context, grant_id: str, values: Mapping[str, Any]) -> Grant:
-        """Set `target`. Raises NotFound, Conflict (who loses it uses the object, or the new one has it)."""
+        """Set `target`. Raises NotFound, Forbidden, Conflict (who loses it uses the object, or the new one has it)."""
 
         def work(tx: Tx) -> Grant:
             old = self._locked(tx, context, grant_id)
@@ -95,7 +94,7 @@ class GrantService:
         return await self._ground.db.write(work)
 
     async def delete(self, context: Context, grant_id: str) -> None:
-        """Revoke a grant. Raises NotFound, Conflict while a project that has it uses the object."""
+        """Revoke a grant. Raises NotFound, Forbidden, Conflict while a project that has it uses the object."""
 
         def work(tx: Tx) -> None:
             old = self._locked(tx, context, grant_id)
@@ -132,7 +131,13 @@ class GrantService:
         found = grant_store.get(tx, sight(context), grant_id)
         _, lock = _KINDS[found.object_type]
         lock(tx, found.object_id)
+        _check_external(context, found.action)
         return grant_store.get(tx, ALL, grant_id)
+
+
+def _check_external(context: Context, action: str) -> None:
+    if action == EXTERNAL and not context.is_admin:
+        raise Forbidden("Only an administrator says for whom a network is external.", why="policy_not_authorized")
 
 
 def _check_reach(tx: Tx, row: SubnetPool, target: str) -> None:

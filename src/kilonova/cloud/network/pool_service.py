@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from kilonova.cloud.network import pool, pool_store, sharing
 from kilonova.cloud.network.address import parse_prefix, without
@@ -16,6 +16,9 @@ from kilonova.cloud.quota import store as quota
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.kit.db import Tx
+
+MOST_SCOPES: Final = 100
+"""A project's address scopes; the Networking API has no quota for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +182,13 @@ class AddressScopeService:
         shared: bool = False,
         project_id: str | None = None,
     ) -> AddressScope:
-        """Make an address scope. Raises Forbidden for a shared one without being administrator."""
+        """Make an address scope. Raises QuotaExceeded, and Forbidden for a shared one without being administrator."""
         owner = target_project(context, project_id)
         _check_sharer(context, shared)
 
         def work(tx: Tx) -> AddressScope:
             row = AddressScope(self._ground.new_id(), owner, name, ip_version, tx.now, shared)
+            quota.refuse_beyond("address_scope", MOST_SCOPES, pool_store.count_scopes(tx, owner))
             pool_store.add_scope(tx, row)
             if shared:
                 sharing.share(tx, self._ground, pool_store.SCOPE, row.id, owner)

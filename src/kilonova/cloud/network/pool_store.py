@@ -102,6 +102,12 @@ def find_scopes(tx: Tx, scope: Scope, listing: Listing) -> list[AddressScope]:
     return [_scope(r) for r in page(tx, address_scope, query, {**_SCOPE_FIELDS, "shared": shared}, listing)]
 
 
+def count_scopes(tx: Tx, project_id: str) -> int:
+    """How many address scopes a project has."""
+    query = select(func.count()).select_from(address_scope).where(address_scope.c.project_id == project_id)
+    return int(tx.execute(query).scalar_one())
+
+
 def lock_scope(tx: Tx, scope_id: str) -> None:
     """Let nobody else use or change this address scope until the commit."""
     tx.execute(select(address_scope.c.id).where(address_scope.c.id == scope_id).with_for_update())

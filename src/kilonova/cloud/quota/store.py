@@ -132,6 +132,12 @@ def charge_each(tx: Tx, project_id: str, consumers: Sequence[str], amounts: Mapp
     tx.execute(_CHARGE, [{"consumer": c, **row} for c in consumers])
 
 
+def refuse_beyond(resource: str, limit: int, used: int) -> None:
+    """Raises QuotaExceeded when one more does not fit within a limit that is the same for every project."""
+    if used >= limit:
+        raise exceeded([Use(resource, limit, used)], {resource: 1})
+
+
 def exceeded(short: Sequence[Use], requested: Mapping[str, int]) -> QuotaExceeded:
     """The refusal, in Nova's words; facts name the first resource."""
     names = ", ".join(u.resource for u in short)

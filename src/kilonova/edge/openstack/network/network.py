@@ -142,7 +142,11 @@ def subnets(services: NetworkServices) -> Resource:
                 raise NotBuilt("IPv6 prefix delegation is not implemented")
         return await services.subnets.create_all(request.context, [NewSubnet(**one) for one in values])
 
+    async def allow(request: Request, verb: str, values: Values) -> None:
+        if "service_types" in values:
+            refuse_unless(request, f"{verb}_subnet:service_types")
+
     return Resource(
         "subnet", _SUBNET, services.subnets, create, view.subnet, required=("network_id", "ip_version"), bulk=True,
-        tagged=True,
+        tagged=True, allow=allow,
     )  # fmt: skip

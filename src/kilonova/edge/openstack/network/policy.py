@@ -27,6 +27,7 @@ RULES: Final = of_projects(
         for name in ("shared", "router:external", "provider:network_type")
     ),
     Rule("get_network:provider:network_type", _ADMIN),
+    *(Rule(f"{verb}_subnet:service_types", _ADMIN) for verb in ("create", "update")),
     *(Rule(f"get_{kind}_tags", _READ) for kind in _TAGGED),
     *(Rule(f"{verb}_{kind}_tags", _WRITE) for kind in _TAGGED for verb in ("create", "update", "delete")),
     Rule("create_floatingip:floating_ip_address", _ADMIN),

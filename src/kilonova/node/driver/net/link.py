@@ -101,8 +101,9 @@ def has_ipv6() -> bool:
     return Path("/proc/sys/net/ipv6").exists()
 
 
-def ensure_bridge(name: str, alias: str, mac: str, mtu: int, addresses: Iterable[str]) -> int:
-    """A bridge that forwards at once, asks netfilter about each packet, and has exactly these addresses. Its index."""
+def ensure_bridge(name: str, alias: str, mac: str, mtu: int, addresses: Iterable[str], *, up: bool = True) -> int:
+    """A bridge that forwards at once (nothing, when it is not `up`), asks netfilter about each packet, and has exactly
+    these addresses. Its index."""
     with netlink() as route:
         index = _find(name)
         if index is None:
@@ -115,7 +116,7 @@ def ensure_bridge(name: str, alias: str, mac: str, mtu: int, addresses: Iterable
         write_setting(f"ipv6/conf/{name}/accept_ra", "0")
         route.link("set", index=index, kind="bridge", br_nf_call_iptables=1, br_nf_call_ip6tables=1)
         _set_addresses(route, index, wanted)
-        route.link("set", index=index, mtu=mtu, state="up")
+        route.link("set", index=index, mtu=mtu, state="up" if up else "down")
         return index
 
 

@@ -82,7 +82,7 @@ class NetworkPlant:
         for subnet in doc.subnets if doc.external else ():
             _check_free(subnet.cidr, name)
         mac = stable_mac(self._naming.cloud_id, doc.network_id, "bridge")
-        index = link.ensure_bridge(name, doc.network_id, mac, doc.mtu, gateways)
+        index = link.ensure_bridge(name, doc.network_id, mac, doc.mtu, gateways, up=doc.admin_up)
         zone = zone_of(index, external=doc.external)
         rules = self._ruleset.network(doc.network_id, name, zone or None, [subnet.cidr for subnet in doc.subnets])
         nft.apply(rules + self._ruleset.outside(leg, member=doc.external))
