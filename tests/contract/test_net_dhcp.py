@@ -76,7 +76,9 @@ async def test_a_port_has_options_of_its_own(linux: LinuxNet, stand_in: Callable
     assert (66 in lease, lease[67].strip(b"\0")) == (False, b"pxelinux.0")
     for wrong in (DhcpOption(name="67", value="a\ndhcp-script=/bin/sh"), DhcpOption(name="option:67", value="x")):
         with pytest.raises(DriverError):
-            await linux.apply_port(msgspec.structs.replace(guest, version=3, dhcp_options=(wrong,)))
+            down = msgspec.structs.replace(guest, version=3, admin_up=False, dhcp_options=(wrong,))
+            await linux.apply_port(down)
+    assert a.ask_dhcp(guest.mac) == {}, "the filter holds, whatever DHCP was told"
 
 
 @real
