@@ -124,12 +124,10 @@ async def test_an_expired_token_ends_here_too(far: Far) -> None:
     far.site.clock.by = 3595
     token = await far.site.token()
     assert (await far.ask(token)).status_code == 200
-    far.site.clock.by += 3590
+    # Seconds before the end, for a machine that is slow; then over, within what is remembered of it.
+    far.site.clock.by += 3594
     assert (await far.ask(token)).status_code == 200
-    # Within what is remembered of it, and yet over.
-    far.site.clock.by += 9
-    assert (await far.ask(token)).status_code == 200
-    far.site.clock.by += 2
+    far.site.clock.by += 7
     assert (await far.ask(token)).status_code == 401
     service = await far.site.token("nova")
     assert (await far.ask(token, x_service_token=service)).status_code == 200

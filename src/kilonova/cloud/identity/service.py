@@ -129,7 +129,8 @@ class Directory:
         user = await self._guard.check(Named(id=user_id), original, now)
         if user.options.get("lock_password"):
             raise Invalid("You cannot change your password: it is locked. An administrator can set another one.")
-        await self.change("user", user_id, {"password": password})
+        # What was counted stays: the password may be half of a proof, and the other half being guessed.
+        await self.change("user", user_id, {"password": password, "failures": user.failures})
 
     async def delete(self, kind: Kind, identifier: str) -> None:
         """Remove one with its assignments; a domain with all that is in it. Raises NotFound; Forbidden for what is
@@ -188,7 +189,7 @@ class Directory:
         if row.get("enabled") is False or "password" in row:
             row["valid_after"] = tx.now
         if "password" in row:
-            row |= {"password_expires_at": self._expiry(tx.now), "failures": 0}
+            row |= {"password_expires_at": self._expiry(tx.now), "failures": row.get("failures", 0)}
         if isinstance(row.get("extra"), dict):
             row["extra"] = {**before.extra, **row["extra"]}
         if "options" in row:
