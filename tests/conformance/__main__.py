@@ -6,7 +6,12 @@ import argparse
 import shutil
 import sys
 import tempfile
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +39,10 @@ def run(area: str, driver: str) -> bool:
     """Whether all of an area passed."""
     folder = Path(tempfile.mkdtemp(prefix=f"kilonova-conformance-{area}-"))
     folder.chmod(0o755)
-    daemon = Daemon(folder / "cloud", ("--driver", driver))
+    daemon = Daemon(folder / "cloud", ("--driver", driver), {"KILONOVA_IMPORT_NETWORKS": "127.0.0.0/8"})
     try:
-        outcomes = tempest.run(daemon.up(), daemon.state, folder, f"^tempest\\.api\\.{area}\\.")
+        with serving(folder / "source") as source:
+            outcomes = tempest.run(daemon.up(), daemon.state, folder, f"^tempest\\.api\\.{area}\\.", source)
     finally:
         daemon.run("clean", "--yes")
         shutil.rmtree(folder)
@@ -45,6 +51,19 @@ def run(area: str, driver: str) -> bool:
     counts = Counter(one.status for one in outcomes)
     print(f"{area}: {counts['success']} passed, {counts['fail']} failed, {counts['skip']} skipped")  # noqa: T201
     return not counts["fail"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A place on this machine that images are fetched from: its address."""
+    folder.mkdir()
+    (folder / "image.raw").write_bytes(bytes(range(256)) * 4096)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ PACKAGES: Final = ("tempest==47.0.0",)
 HOURS: Final = 3600.0
 
 
-def run(caller: Caller, state: Path, folder: Path, pattern: str) -> list[Outcome]:
+def run(caller: Caller, state: Path, folder: Path, pattern: str, source: str) -> list[Outcome]:
     """Every test that matches `pattern`, in a workspace below `folder`."""
     programs = venv.make("tempest", *PACKAGES)
     workspace = folder / "tempest"
@@ -29,7 +29,7 @@ def run(caller: Caller, state: Path, folder: Path, pattern: str) -> list[Outcome
     environ = {**os.environ, "HOME": str(folder)}
     subprocess.run([programs / "tempest", "init", workspace], check=True, capture_output=True, env=environ)
     with (workspace / "etc" / "tempest.conf").open("w") as file:
-        configuration(caller, state, workspace).write(file)
+        configuration(caller, state, workspace, source).write(file)
     command = [programs / "tempest", "run", "--regex", pattern, "--concurrency", "2", "--subunit"]
     log = folder / "subunit"
     with log.open("wb") as stream:
@@ -40,14 +40,14 @@ def run(caller: Caller, state: Path, folder: Path, pattern: str) -> list[Outcome
     return [Outcome(**json.loads(line)) for line in told.splitlines()]
 
 
-def configuration(caller: Caller, state: Path, workspace: Path) -> configparser.ConfigParser:
-    """What Tempest must know of this cloud."""
+def configuration(caller: Caller, state: Path, workspace: Path, source: str) -> configparser.ConfigParser:
+    """What Tempest must know of this cloud; `source` is where it has `image.raw` fetched from."""
     found = configparser.ConfigParser(interpolation=None)
-    found.read_dict(_sections(caller, state, workspace))
+    found.read_dict(_sections(caller, state, workspace, source))
     return found
 
 
-def _sections(caller: Caller, state: Path, workspace: Path) -> Mapping[str, Mapping[str, Any]]:
+def _sections(caller: Caller, state: Path, workspace: Path, source: str) -> Mapping[str, Mapping[str, Any]]:
     flavors = sorted(caller.get("/compute/v2.1/flavors/detail")["flavors"], key=lambda f: (f["ram"], f["disk"]))
     extensions = sorted(e["alias"] for e in caller.get("/network/v2.0/extensions")["extensions"])
     image, public = caller.image_id(), caller.network_id("public")
@@ -73,6 +73,7 @@ def _sections(caller: Caller, state: Path, workspace: Path) -> Mapping[str, Mapp
         "service_available": {"nova": True, "glance": True, "neutron": True, "cinder": False, "swift": False},
         "compute": {"image_ref": image, "image_ref_alt": image, "flavor_ref": flavors[0]["id"],
                     "flavor_ref_alt": flavors[1]["id"]},
+        "image": {"http_image": f"{source}/image.raw"},
         "image-feature-enabled": {"import_image": True, "os_glance_reserved": True},
         "network": {"public_network_id": public, "floating_network_name": "public",
                     "project_network_cidr": "10.100.0.0/16", "project_network_mask_bits": 28},

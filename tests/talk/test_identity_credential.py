@@ -93,7 +93,7 @@ async def test_an_access_key_stays_the_one_that_it_is(site: Site) -> None:
     one = f"/v3/credentials/{hashlib.sha256(mine['access'].encode()).hexdigest()}"
     stolen = json.dumps({"access": victim["access"], "secret": "s"})
     changed = await site.ask("PATCH", one, "demo", json={"credential": {"blob": stolen}})
-    assert changed.status_code == 400
+    assert changed.status_code == 409
     # By way of another type, too.
     assert (await site.ask("PATCH", one, "demo", json={"credential": {"type": "x", "blob": stolen}})).status_code == 200
     assert (await site.ask("PATCH", one, "demo", json={"credential": {"type": "EC2"}})).status_code == 400
@@ -107,7 +107,7 @@ async def test_an_access_key_stays_the_one_that_it_is(site: Site) -> None:
     assert (await site.ask("GET", f"/v3/users/{other}/credentials/OS-EC2/{victim['access']}", "other")).is_success
 
 
-async def test_an_access_key_may_get_another_secret(site: Site) -> None:
+async def test_an_access_key_may_get_another_secret_or_name(site: Site) -> None:
     key = await a_key(site)
     one = f"/v3/credentials/{hashlib.sha256(key['access'].encode()).hexdigest()}"
     blob = json.dumps({"access": key["access"], "secret": "new"})
@@ -116,6 +116,9 @@ async def test_an_access_key_may_get_another_secret(site: Site) -> None:
     keys = f"/v3/users/{site.ids.demo_user_id}/credentials/OS-EC2"
     (shown,) = (await site.ask("GET", keys, "demo")).json()["credentials"]
     assert shown["secret"] == "new"
+    renamed = json.dumps({"access": "another", "secret": "new"})
+    assert (await site.ask("PATCH", one, "demo", json={"credential": {"blob": renamed}})).status_code == 200
+    assert (await site.ask("GET", f"{keys}/another", "demo")).status_code == 404
     assert (await site.ask("DELETE", f"{keys}/{key['access']}", "demo")).status_code == 204
 
 

@@ -12,7 +12,7 @@ import msgspec
 from kilonova.cloud.identity import credential_store, store
 from kilonova.cloud.identity.credential_store import Sealed
 from kilonova.cloud.identity.key import KeyRing
-from kilonova.core.errors import Invalid, NotFound, Unauthenticated
+from kilonova.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from kilonova.core.ids import new_hex
 from kilonova.kit.clock import SECOND, Clock
 from kilonova.kit.db import Database, Tx
@@ -79,8 +79,12 @@ class Credentials:
         return self._open(await self._db.write(work))
 
     async def change(self, identifier: str, values: Mapping[str, Any]) -> Credential:
-        """Set fields of one. Raises NotFound; Invalid also for what would no longer be the access key that the id is
-        made of."""
+        """Set fields of one. Raises NotFound; Invalid for what becomes an access key under another's id; Conflict for
+        an access key that is another credential's.
+
+        As in Keystone an access key that is changed keeps its id, which is made of the first one: it is found by that
+        id alone from then on.
+        """
         row = _spelled(values)
         if "blob" in row:
             row["secret"] = self._seal(row.pop("blob"))
@@ -89,8 +93,11 @@ class Credentials:
             before = credential_store.get(tx, identifier)
             if row.get("type", before.type).lower() == EC2:
                 document = _document(values["blob"] if "blob" in values else self._open(before).blob)
-                if hash_access(document["access"]) != identifier:
-                    raise Invalid("The access key of a credential of type ec2 cannot be changed.")
+                own = hash_access(document["access"])
+                if own != identifier and before.type.lower() != EC2:
+                    raise Invalid("The id of a credential of type ec2 is made of its access key.")
+                if own != identifier and credential_store.exists(tx, own):
+                    raise Conflict("This access key is another credential's.")
                 if not row.get("project_id", before.project_id):
                     raise Invalid("Expecting to find project_id in credential.")
             _check_links(tx, row)

@@ -56,6 +56,13 @@ def get(tx: Tx, identifier: str) -> Sealed:
     return _sealed(row)
 
 
+def exists(tx: Tx, identifier: str) -> bool:
+    """Whether there is one of this id."""
+    return (
+        tx.execute(select(identity_credential.c.id).where(identity_credential.c.id == identifier)).first() is not None
+    )
+
+
 def list_credentials(tx: Tx, where: Mapping[str, str], limit: int = 10_000) -> list[Sealed]:
     """Those whose columns equal `where`, oldest first."""
     columns = identity_credential.c
