@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,13 +52,23 @@ def _page(suite: str, about: str, facts: dict[str, object], outcomes: list[Outco
     ]
     failed = [one for one in outcomes if one.status == "fail"]
     if failed:
-        lines += ["## Failed", "", *(f"- `{one.test}`: {one.why}" for one in failed), ""]
+        lines += ["## Failed", "", *(line for one in failed for line in _item(f"{_short(one.test)}: {one.why}")), ""]
     reasons = Counter(one.why for one in outcomes if one.status == "skip")
     if reasons:
         lines += ["## Skipped, by the suite's own reason", ""]
-        lines += [f"- {count} × {why}" for why, count in sorted(reasons.items())]
+        lines += [line for why, count in sorted(reasons.items()) for line in _item(f"{count} × {why}")]
         lines += [""]
     return "\n".join(lines)
+
+
+def _short(test: str) -> str:
+    """A test's name without its tags."""
+    return re.sub(r"\[[^\]]*\]", "", test)
+
+
+def _item(text: str) -> list[str]:
+    """A list item in lines that are not too long."""
+    return textwrap.wrap(text, 120, initial_indent="- ", subsequent_indent="  ")
 
 
 def dropped() -> list[str]:
