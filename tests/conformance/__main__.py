@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -57,7 +58,7 @@ def run(area: str, driver: str) -> bool:
 def serving(folder: Path) -> Iterator[str]:
     """A place on this machine that images are fetched from: its address."""
     folder.mkdir()
-    (folder / "image.raw").write_bytes(bytes(range(256)) * 4096)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", folder / "image.qcow2", "1M"], check=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -41,7 +41,7 @@ def run(caller: Caller, state: Path, folder: Path, pattern: str, source: str) ->
 
 
 def configuration(caller: Caller, state: Path, workspace: Path, source: str) -> configparser.ConfigParser:
-    """What Tempest must know of this cloud; `source` is where it has `image.raw` fetched from."""
+    """What Tempest must know of this cloud; `source` is where it has `image.qcow2` fetched from."""
     found = configparser.ConfigParser(interpolation=None)
     found.read_dict(_sections(caller, state, workspace, source))
     return found
@@ -73,7 +73,7 @@ def _sections(caller: Caller, state: Path, workspace: Path, source: str) -> Mapp
         "service_available": {"nova": True, "glance": True, "neutron": True, "cinder": False, "swift": False},
         "compute": {"image_ref": image, "image_ref_alt": image, "flavor_ref": flavors[0]["id"],
                     "flavor_ref_alt": flavors[1]["id"]},
-        "image": {"http_image": f"{source}/image.raw"},
+        "image": {"http_image": f"{source}/image.qcow2"},
         "image-feature-enabled": {"import_image": True, "os_glance_reserved": True},
         "network": {"public_network_id": public, "floating_network_name": "public",
                     "project_network_cidr": "10.100.0.0/16", "project_network_mask_bits": 28},
