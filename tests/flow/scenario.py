@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from world import ADMIN, World
+import msgspec
+from world import ADMIN, FLAVOR, IMAGE, World
 
 from kilonova.core.context import ALL
 
 Count = Callable[[str, str], None]
+LARGER = msgspec.structs.replace(FLAVOR, id="2", name="m1.less", memory_mb=128, root_gb=2)
 GONE = "gone"
-POWERS = {"active": ("running",), "stopped": ("stopped", "crashed")}
+POWERS = {
+    "active": ("running",), "stopped": ("stopped", "crashed"), "paused": ("paused",), "suspended": ("suspended",),
+    "rescued": ("running",), "resized": ("running",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,7 @@ class Scenario:
     """`prepare` brings a server, or an image, to where the flow starts, `start` starts it; both answer its id.
 
     `end` and `failed` are the phases after success and after a clean undo; `boots` is how often the guest boots.
+    `dead_ends` are phases after a failure that cannot be undone.
     """
 
     flow: str
@@ -27,6 +34,7 @@ class Scenario:
     end: str
     failed: str
     boots: int
+    dead_ends: tuple[str, ...] = ()
 
 
 async def _nothing(world: World) -> str:
@@ -68,6 +76,56 @@ async def _reset(world: World, server_id: str) -> str:
     return server_id
 
 
+def _act(event: Any) -> Callable[[World, str], Awaitable[str]]:
+    async def act(world: World, server_id: str) -> str:
+        await world.actions.act(ADMIN, ALL, server_id, event)
+        return server_id
+
+    return act
+
+
+async def _rescue(world: World, server_id: str) -> str:
+    await world.actions.rescue(ADMIN, ALL, server_id, None, "secret")
+    return server_id
+
+
+async def _unrescue(world: World, server_id: str) -> str:
+    await world.actions.unrescue(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _rebuild(world: World, server_id: str) -> str:
+    values = {"image_id": IMAGE["image_id"], "image": IMAGE, "name": "anew"}
+    await world.actions.rebuild(ADMIN, ALL, server_id, values, "secret")
+    return server_id
+
+
+async def _resize(world: World, server_id: str) -> str:
+    await world.actions.resize(ADMIN, ALL, server_id, LARGER)
+    return server_id
+
+
+async def _confirm(world: World, server_id: str) -> str:
+    await world.actions.confirm(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _revert(world: World, server_id: str) -> str:
+    await world.actions.revert(ADMIN, ALL, server_id)
+    return server_id
+
+
+def _after(act: Callable[[World, str], Awaitable[str]]) -> Callable[[World], Awaitable[str]]:
+    """A server that runs, and has then been done something to."""
+
+    async def prepare(world: World) -> str:
+        server_id = await act(world, await world.boot())
+        await world.rest(server_id)
+        return server_id
+
+    return prepare
+
+
 async def _staged(world: World) -> str:
     return await world.images.create(staged=True)
 
@@ -87,6 +145,16 @@ SCENARIOS = {
     "start": Scenario("server_start", _stopped, _start, "active", "stopped", 1),
     "reboot": Scenario("server_reboot", World.boot, _reboot, "active", "active", 1),
     "reset": Scenario("server_reboot", World.boot, _reset, "active", "active", 1),
+    "pause": Scenario("server_pause", World.boot, _act("pause"), "paused", "active", 0),
+    "unpause": Scenario("server_unpause", _after(_act("pause")), _act("unpause"), "active", "paused", 0),
+    "suspend": Scenario("server_suspend", World.boot, _act("suspend"), "suspended", "active", 0),
+    "resume": Scenario("server_resume", _after(_act("suspend")), _act("resume"), "active", "suspended", 0),
+    "rescue": Scenario("server_rescue", World.boot, _rescue, "rescued", "active", 1),
+    "unrescue": Scenario("server_unrescue", _after(_rescue), _unrescue, "active", "rescued", 1),
+    "rebuild": Scenario("server_rebuild", World.boot, _rebuild, "active", "active", 1, ("error",)),
+    "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1),
+    "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0),
+    "revert": Scenario("server_revert", _after(_resize), _revert, "active", "resized", 1),
     "import staged": Scenario("image_import", _staged, _import, "image active", "image queued", 0),
     "import from the web": Scenario("image_import", _queued, _import, "image active", "image queued", 0),
 }

@@ -227,7 +227,7 @@ def _allowed(point: str, scenario: Scenario) -> tuple[str, ...]:
     if point.startswith("deleted"):
         return (GONE,)
     if point.startswith("fails") or point.endswith("undoing") or (point == "host down" and powered):
-        return (scenario.failed, scenario.end) if powered else (scenario.failed,)
+        return (scenario.failed, scenario.end, *scenario.dead_ends) if powered else (scenario.failed,)
     return (scenario.end,)
 
 

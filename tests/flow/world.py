@@ -27,9 +27,11 @@ from kilonova.cloud.network.bootstrap import bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.server import store as servers
+from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.link import NodeLink
-from kilonova.cloud.server.model import FlavorCopy, NewServer, Server, is_settled
+from kilonova.cloud.server.model import FlavorCopy, NewServer, Server
 from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.phase import is_settled
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Context
@@ -172,6 +174,7 @@ class World:
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
+        self.actions = ServerActions(self.db, self.ops)
         self.link = NodeLink(
             self.db, self.bus, self.clock, self.ops, document_store, _ticket, "abcdef", silence=self._silence
         )
@@ -273,7 +276,9 @@ class World:
 
     def _misplaced(self, tx: Tx) -> list[str]:
         """What a server holds although it is not where that is."""
-        at = {f"server:{s}": host for s, (_, host) in servers.ids(tx).items()}
+        phases = servers.ids(tx)
+        at = {f"server:{s}": host for s, (_, host) in phases.items()}
+        at |= {f"move:{s}": host for s, (phase, host) in phases.items() if phase == "resized"}
         claims = [f"claim of {c} on {h}" for h, c in hosts.claims(tx) if at.get(c) != h]
         ports = [f"port {p} of {s}" for p, s, _ in self.network.bound_servers(tx) if not at.get(f"server:{s}")]
         return claims + ports

@@ -12,11 +12,7 @@ import httpx
 
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
-from kilonova.cloud.flow.server_create import ServerCreate
-from kilonova.cloud.flow.server_delete import ServerDelete
-from kilonova.cloud.flow.server_reboot import ServerReboot
-from kilonova.cloud.flow.server_start import ServerStart
-from kilonova.cloud.flow.server_stop import ServerStop
+from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.model import NewImage
 from kilonova.cloud.image.service import ImageService
@@ -28,6 +24,7 @@ from kilonova.cloud.network.bootstrap import bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
+from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.nodes import Nodes
@@ -100,7 +97,8 @@ class Site:
         self.flavors, self.keypairs, self.quotas = FlavorService(db), KeypairService(db), QuotaService(db)
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60)
         self.services = ComputeServices(
-            servers=self.servers, flavors=self.flavors, keypairs=self.keypairs, images=self.images,
+            servers=self.servers, actions=ServerActions(db, self.ops),
+            flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             project_exists=self.project_exists, groups=self.networks.groups,
         )  # fmt: skip
@@ -144,10 +142,7 @@ class Site:
         await self.agent.start()
         if work:
             db, nodes, network = self.db, self.nodes, self.networks.allocation
-            flows = [
-                ServerCreate(db, self.placement, network, nodes), ServerDelete(db, network, nodes),
-                ServerStart(db, nodes), ServerStop(db, nodes), ServerReboot(db, nodes),
-            ]  # fmt: skip
+            flows = server_flows(db, self.placement, network, nodes)
             pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
             self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
             await self.engine.start()

@@ -9,12 +9,8 @@ from typing import Final
 
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.flow.image_import import ImageImport
-from kilonova.cloud.flow.server_create import ServerCreate
-from kilonova.cloud.flow.server_delete import ServerDelete
-from kilonova.cloud.flow.server_reboot import ServerReboot
-from kilonova.cloud.flow.server_start import ServerStart
-from kilonova.cloud.flow.server_stop import ServerStop
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.identity.application_credential import ApplicationCredentials
@@ -55,6 +51,7 @@ from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.quota.store import set_limit
 from kilonova.cloud.server import consumer_store
 from kilonova.cloud.server import store as server_store
+from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.nodes import Nodes
@@ -155,6 +152,7 @@ class Control:
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, chance)
         self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
+        self.server_actions = ServerActions(self.db, self.operations)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
         self.link = NodeLink(
             self.db, self.bus, self.clock, self.operations, document_store, self.images.ticket,
@@ -162,11 +160,7 @@ class Control:
         )  # fmt: skip
         allocation = self.networks.allocation
         flows = (
-            ServerCreate(self.db, self.placement, allocation, self.nodes),
-            ServerDelete(self.db, allocation, self.nodes),
-            ServerStop(self.db, self.nodes),
-            ServerStart(self.db, self.nodes),
-            ServerReboot(self.db, self.nodes),
+            *server_flows(self.db, self.placement, allocation, self.nodes),
             ImageImport(self.db, self.blobs, self.image_source, settings.max_image_gb * GIB),
         )
         pace = Pace(renew=0) if sole else Pace()

@@ -64,6 +64,7 @@ def _identity(control: Control) -> Service:
 def _compute(control: Control) -> Service:
     services = ComputeServices(
         servers=control.servers,
+        actions=control.server_actions,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

@@ -21,7 +21,7 @@ from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt.port import GuestState, VirtDriver
 from kilonova.node.journal import Journal, Record
 from kilonova.node.network import Networks
-from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec, ObservedPower
+from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec, ImageRef, ObservedPower
 from kilonova.wire.node import TicketRequest
 
 Stage = Callable[[str, int], None]
@@ -54,8 +54,14 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
         return await observe(hands, spec, record, cause="the hypervisor does not know the guest any more")
     if spec.power == "stopped":
         await _stop(hands, spec, state)
-    else:
+        if spec.boot_count > record.boot_count:
+            # To be found ready: a disk that cannot be made so is told now, not at the next start.
+            await _build(hands, spec, stage)
+            record.boot_count = spec.boot_count
+    elif spec.power == "running" or spec.hard_reboots > record.hard_reboots:
         await _run(hands, spec, record, state, stage)
+    elif record.version < spec.version:
+        await _freeze(hands, spec, state)
     record.version = spec.version
     record.error = None
     record.intent = ""
@@ -100,11 +106,27 @@ async def _record(hands: Hands, spec: GuestSpec) -> Record:
     return record
 
 
+async def _freeze(hands: Hands, spec: GuestSpec, state: GuestState | None) -> None:
+    """Once for each version of the spec: what happens to a frozen guest later is told, not undone."""
+    if state is None or state.state in ("stopped", "crashed"):
+        raise DriverError("not_running", "The guest does not run")
+    if spec.power == "suspended":
+        await hands.virt.suspend(spec.server_id)
+    elif state.state == "running":
+        await hands.virt.pause(spec.server_id)
+    elif state.state == "suspended":
+        raise DriverError("not_running", "The guest is suspended")
+
+
 async def _run(hands: Hands, spec: GuestSpec, record: Record, state: GuestState | None, stage: Stage) -> None:
     running = state is not None and state.state in ("running", "paused")
     host_restarted = record.host_boot != hands.boot_id
+    thaws = state is not None and state.state in ("paused", "suspended") and record.version < spec.version
     if spec.hard_reboots > record.hard_reboots:
         await _reset(hands, spec, record, state, stage)
+    elif thaws:
+        await hands.networks.plug(spec.ports)
+        await hands.virt.power_on(spec.server_id)
     elif spec.boot_count > record.boot_count or (not running and host_restarted):
         if not running:
             await _build(hands, spec, stage)
@@ -136,7 +158,7 @@ async def _reset(hands: Hands, spec: GuestSpec, record: Record, state: GuestStat
 
 
 async def _stop(hands: Hands, spec: GuestSpec, state: GuestState | None) -> None:
-    if state is not None and state.state in ("running", "paused"):
+    if state is not None and state.state in ("running", "paused", "suspended"):
         clean = state.state == "running" and await hands.virt.shutdown(spec.server_id, float(spec.stop_timeout))
         if not clean:
             await hands.virt.power_off(spec.server_id)
@@ -146,8 +168,9 @@ async def _build(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
     """Network first, then disks, then the definition: whatever exists already is left as it is."""
     stage("network", 0)
     nics = await hands.networks.plug(spec.ports)
-    if spec.image is not None and not await hands.block.cached(spec.image):
-        await _fetch(hands, spec, stage)
+    for image in filter(None, (spec.image, spec.rescue)):
+        if not await hands.block.cached(image):
+            await _fetch(hands, image, stage)
     stage("disks", 0)
     drive = None
     if spec.config_drive:
@@ -156,10 +179,7 @@ async def _build(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
     await hands.virt.define(spec, disks, nics)
 
 
-async def _fetch(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
-    image = spec.image
-    if image is None:
-        return
+async def _fetch(hands: Hands, image: ImageRef, stage: Stage) -> None:
     ticket = await hands.control.ticket(TicketRequest(host_id=hands.host_id, image_id=image.image_id))
     if not ticket.url:
         raise DriverError("image_gone", f"Image {image.image_id} is not there any more", detail=ticket.disk_format)
@@ -178,7 +198,8 @@ async def _fetch(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
 
 def images_in_use(journal: Journal) -> frozenset[str]:
     """The images (sha512) that this host's guests stand on or are about to."""
-    return frozenset(spec.image.sha512 for spec in journal.specs.values() if spec.image is not None)
+    specs = journal.specs.values()
+    return frozenset(image.sha512 for spec in specs for image in (spec.image, spec.rescue) if image is not None)
 
 
 def _seed(hands: Hands, spec: GuestSpec) -> bytes:

@@ -8,8 +8,8 @@ import msgspec
 
 from kilonova.wire.network import PortDoc
 
-Power = Literal["running", "stopped", "absent"]
-ObservedPower = Literal["running", "stopped", "paused", "crashed", "absent", "unknown"]
+Power = Literal["running", "stopped", "paused", "suspended", "absent"]
+ObservedPower = Literal["running", "stopped", "paused", "suspended", "crashed", "absent", "unknown"]
 
 
 class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +52,11 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     what it does under it. `version` rises with each change under a fence. `boot_count`, `soft_reboots` and
     `hard_reboots` are levels, not commands: the node compares them with its journal and does what is missing, once.
     Memory in MiB, root and ephemeral disks in GiB, swap in MiB; `root_gb` 0 means the image's own size.
+
+    Disks are made to be so whenever the guest is started. `generation`: how often they shall have been made anew from
+    `image` (ephemeral and swap stay with `preserve_ephemeral`). `mark` names a state of the root disk that shall be
+    kept, the one before its first start under that mark; `restore` names the one to return to. With `rescue` the guest
+    starts from a fresh disk of that image and has its own disks beside it.
     """
 
     server_id: str
@@ -74,6 +79,11 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: int = 60
     fake: dict[str, str] = {}
     request_id: str = ""
+    generation: int = 0
+    preserve_ephemeral: bool = False
+    mark: str = ""
+    restore: str = ""
+    rescue: ImageRef | None = None
 
 
 class GuestError(msgspec.Struct, frozen=True, kw_only=True):

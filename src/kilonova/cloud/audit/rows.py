@@ -15,11 +15,11 @@ from kilonova.cloud.placement import provider_store as providers
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server import store as servers
-from kilonova.cloud.server.model import is_settled
+from kilonova.cloud.server.demand import HERE, MOVING
+from kilonova.cloud.server.phase import is_settled
 from kilonova.kit.db import Tx
 from kilonova.kit.ops import store as operations
 
-SERVER = "server:"
 RELEASE = "Remove it by hand, and report this as a bug."
 
 
@@ -55,7 +55,7 @@ def collect(tx: Tx, ports: Iterable[tuple[str, str]]) -> Rows:
         guests=set(guest_store.pairs(tx)),
         debts=hosts.debts(tx),
         claims=hosts.claims(tx),
-        charges=quota.consumers(tx, SERVER),
+        charges=[*quota.consumers(tx, HERE), *quota.consumers(tx, MOVING)],
         busy={subject for kind, subject in running.values() if kind == "server"},
         locks=operations.locks(tx),
         operations=running,
@@ -82,20 +82,24 @@ def _check_ledgers(rows: Rows) -> Iterator[Finding]:
     for host_id, consumer in rows.claims:
         if consumer.startswith(allocations.OTHER):
             continue
-        server_id = consumer.removeprefix(SERVER)
+        server_id = consumer.partition(":")[2]
         if server_id not in rows.servers:
             yield Finding("claim", consumer, _name(rows, host_id), "its server does not exist", RELEASE)
-        elif server_id not in rows.busy and rows.servers[server_id][1] != host_id:
+        elif server_id in rows.busy:
+            continue
+        elif consumer.startswith(MOVING) and rows.servers[server_id][0] != "resized":
+            yield Finding("claim", consumer, _name(rows, host_id), "its server is not being moved", RELEASE)
+        elif consumer.startswith(HERE) and rows.servers[server_id][1] != host_id:
             yield Finding("claim", consumer, _name(rows, host_id), "its server is not on this host", RELEASE)
     for consumer in rows.charges:
-        if consumer.removeprefix(SERVER) not in rows.servers:
+        if consumer.partition(":")[2] not in rows.servers:
             yield Finding("quota", consumer, "", "its server does not exist", RELEASE)
     for name in rows.miscounted_hosts:
         yield Finding("claim", name, name, "the host's use is not the sum of its claims", "Report this as a bug.")
     for project, resource, counted, charged in rows.miscounted_quotas:
         problem = f"{resource}: the counter says {counted}, the charges say {charged}"
         yield Finding("quota", project, "", problem, "Report this as a bug.")
-    charged_servers = {c.removeprefix(SERVER) for c in rows.charges}
+    charged_servers = {c.removeprefix(HERE) for c in rows.charges}
     for server_id in rows.servers:
         if server_id not in charged_servers:
             yield Finding("quota", server_id, "", "the server was never charged", "Report this as a bug.")
@@ -118,7 +122,7 @@ def _check_servers(rows: Rows) -> Iterator[Finding]:
     for server_id, project_id in rows.ownerless:
         problem = f"its project {project_id} was deleted"
         yield Finding("server", server_id, "", problem, "Delete it as an administrator.")
-    claimed = {(h, c.removeprefix(SERVER)) for h, c in rows.claims}
+    claimed = {(h, c.removeprefix(HERE)) for h, c in rows.claims}
     for server_id, (phase, host_id) in rows.servers.items():
         if server_id in rows.busy:
             continue
@@ -126,7 +130,7 @@ def _check_servers(rows: Rows) -> Iterator[Finding]:
             yield Finding("server", server_id, "", f"it is {phase} and nothing works on it", "Delete or reset it.")
         if host_id is not None and (host_id, server_id) not in claimed:
             yield Finding("server", server_id, _name(rows, host_id), "it has no claim on its host", "Report this.")
-        if phase in ("active", "stopped") and (host_id, server_id) not in rows.guests:
+        if is_settled(phase) and phase not in ("error", "shelved") and (host_id, server_id) not in rows.guests:
             yield Finding("server", server_id, _name(rows, host_id or ""), "it has no guest", "Report this.")
     for host_id, server_id in rows.guests:
         if server_id not in rows.servers:

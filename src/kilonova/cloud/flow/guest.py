@@ -41,9 +41,14 @@ def first_spec(server: Server, ports: tuple[PortDoc, ...], request_id: str) -> G
         config_drive=server.config_drive,
         document=document(server),
         boot_count=1,
-        fake={k.removeprefix(FAKE): v for k, v in server.metadata.items() if k.startswith(FAKE)},
+        fake=script(server),
         request_id=request_id,
     )
+
+
+def script(server: Server) -> dict[str, str]:
+    """What scripts a simulated guest."""
+    return {k.removeprefix(FAKE): v for k, v in server.metadata.items() if k.startswith(FAKE)}
 
 
 def document(server: Server) -> GuestDocument:

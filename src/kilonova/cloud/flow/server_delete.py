@@ -8,6 +8,7 @@ from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.demand import HERE, MOVING
 from kilonova.cloud.server.model import Guest
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.core.context import ALL
@@ -73,8 +74,9 @@ class ServerDelete:
         """Claims, quota, addresses and the row itself, in one transaction."""
 
         def commit(tx: Tx) -> None:
-            quota.refund(tx, f"server:{run.subject_id}")
-            hosts.release(tx, f"server:{run.subject_id}")
+            for kind in (HERE, MOVING):
+                quota.refund(tx, kind + run.subject_id)
+                hosts.release(tx, kind + run.subject_id)
             server = store.lock(tx, ALL, run.subject_id)
             guests.release_offers(tx, server)
             self._network.release(tx, server.id)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kilonova.cloud.flow.power import PowerFlow
-from kilonova.cloud.server.model import Guest
+from kilonova.cloud.server.model import Guest, Server
 
 
 class ServerReboot(PowerFlow):
@@ -16,7 +16,7 @@ class ServerReboot(PowerFlow):
     event: ClassVar[str] = "compute_reboot_instance"
     arrival: ClassVar[str] = "run"
 
-    def change(self, guest: Guest, frame: Mapping[str, Any]) -> dict[str, Any]:
+    def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         if frame["kind"] == "SOFT":
             return {"power": "running", "soft_reboots": guest.spec.soft_reboots + 1}
         return {"power": "running", "hard_reboots": guest.spec.hard_reboots + 1}

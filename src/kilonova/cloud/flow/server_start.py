@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kilonova.cloud.flow.power import PowerFlow
-from kilonova.cloud.server.model import Guest
+from kilonova.cloud.server.model import Guest, Server
 
 
 class ServerStart(PowerFlow):
@@ -16,5 +16,5 @@ class ServerStart(PowerFlow):
     event: ClassVar[str] = "compute_start_instance"
     arrival: ClassVar[str] = "run"
 
-    def change(self, guest: Guest, frame: Mapping[str, Any]) -> dict[str, Any]:
+    def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         return {"power": "running", "boot_count": guest.spec.boot_count + 1}

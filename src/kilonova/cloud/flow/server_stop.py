@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kilonova.cloud.flow.power import PowerFlow
-from kilonova.cloud.server.model import Guest
+from kilonova.cloud.server.model import Guest, Server
 
 
 class ServerStop(PowerFlow):
@@ -16,5 +16,5 @@ class ServerStop(PowerFlow):
     event: ClassVar[str] = "compute_stop_instance"
     arrival: ClassVar[str] = "halt"
 
-    def change(self, guest: Guest, frame: Mapping[str, Any]) -> dict[str, Any]:
+    def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         return {"power": "stopped"}

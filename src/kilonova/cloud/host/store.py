@@ -211,6 +211,15 @@ def release(tx: Tx, consumer: str, host_id: str | None = None) -> None:
         )
 
 
+def swap_claims(tx: Tx, one: str, other: str) -> None:
+    """Two consumers exchange what they hold, each all of it; no host's use changes."""
+    held = claims_of(tx, [one, other])
+    tx.execute(delete(claim).where(claim.c.consumer.in_((one, other))))
+    for had in held:
+        row = {name: getattr(had, name) for name in ("host_id", "vcpus", "memory_mb", "disk_gb", "created_at")}
+        tx.execute(_CLAIM, {**row, "consumer": other if had.consumer == one else one})
+
+
 def claims(tx: Tx) -> list[tuple[str, str]]:
     """Every claim as (host, consumer), for the audit."""
     return [(r.host_id, r.consumer) for r in tx.execute(select(claim.c.host_id, claim.c.consumer))]

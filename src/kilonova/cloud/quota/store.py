@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED, Use
 from kilonova.core.errors import QuotaExceeded
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
 
@@ -167,6 +167,17 @@ def refund(tx: Tx, consumer: str) -> None:
         tx.execute(
             update(quota_use).where(_is(quota_use, row.project_id, resource)).values(used=quota_use.c.used - amount)
         )
+
+
+def replace(tx: Tx, project_id: str, gone: Sequence[str], consumer: str, amounts: Mapping[str, int]) -> None:
+    """`consumer` is charged `amounts` in place of all that these were charged: no limit is asked, since what grew was
+    charged when it was asked for."""
+    for one in gone:
+        refund(tx, one)
+    row = {"consumer": consumer, "project_id": project_id, "amounts": dict(amounts), "version": 0}
+    if insert_new(tx, quota_charge, row):
+        for resource, amount in sorted(amounts.items()):
+            _add(tx, project_id, resource, amount, UNLIMITED)
 
 
 def recount(tx: Tx) -> list[tuple[str, str, int, int]]:

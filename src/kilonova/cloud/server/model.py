@@ -1,78 +1,13 @@
-"""A server, its guest on a host, and the table of phases.
-
-A phase is a resting state, or a resting state and what is being done to it (`active.stopping`). Edges map phases to
-OpenStack's status, vm_state, task_state and power_state and to EC2's names.
-"""
+"""A server and its guest on a host. Edges map phases (see `phase`) to their dialect's words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from kilonova.core.machine import Machine, moves
 from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec
-
-RESTING: Final = ("building", "active", "stopped", "error")
-
-_TABLE: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {
-    "place": [(("building.scheduling",), "building.networking")],
-    "spawn": [(("building.networking",), "building.spawning")],
-    "replace": [(("building.spawning",), "building.scheduling")],
-    "run": [
-        (
-            (
-                "building.spawning",
-                "stopped.starting",
-                "error.starting",
-                "active.rebooting",
-                "active.resetting",
-                "stopped.resetting",
-                "error.resetting",
-                "stopped",
-                "error",
-                "active",
-            ),
-            "active",
-        )
-    ],
-    "halt": [(("active.stopping", "error.stopping", "active", "active.rebooting", "active.resetting"), "stopped")],
-    "stop": [(("active",), "active.stopping"), (("error",), "error.stopping")],
-    "start": [(("stopped",), "stopped.starting")],
-    "reboot": [(("active",), "active.rebooting")],
-    "reset": [(("active",), "active.resetting"), (("stopped",), "stopped.resetting"), (("error",), "error.resetting")],
-    "delete": [((r, f"{r}.deleting"), f"{r}.deleting") for r in RESTING]
-    + [
-        (("building.scheduling", "building.networking", "building.spawning"), "building.deleting"),
-        (("active.stopping", "active.rebooting", "active.resetting"), "active.deleting"),
-        (("stopped.starting", "stopped.resetting"), "stopped.deleting"),
-        (("error.stopping", "error.starting", "error.resetting"), "error.deleting"),
-    ],
-    "return": [
-        (("active.stopping", "active.rebooting", "active.resetting"), "active"),
-        (("stopped.starting", "stopped.resetting"), "stopped"),
-        (("error.stopping", "error.resetting", "error.starting"), "error"),
-    ],
-}
-_STATES: Final = frozenset(s for rows in _TABLE.values() for sources, target in rows for s in (*sources, target))
-
-MACHINE: Final = Machine(
-    "server",
-    _STATES | {"error"},
-    moves({**_TABLE, "fail": [(sorted(_STATES), "error")]}),
-)
-"""Every move of a server. `run` and `halt` are what hypervisors report, the others what someone asked for."""
-
-
-def resting(phase: str) -> str:
-    """The resting state that a phase belongs to."""
-    return phase.partition(".")[0]
-
-
-def is_settled(phase: str) -> bool:
-    """Whether nothing is being done to the server."""
-    return phase in ("active", "stopped", "error")
 
 
 class FlavorCopy(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +42,23 @@ class NicView(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[tuple[str, str, int], ...] = ()
 
 
+class Before(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server was before a resize: its flavor, phase and host, and the name under which its disk is kept."""
+
+    flavor: FlavorCopy
+    phase: str
+    host_id: str
+    host_name: str
+    mark: str
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server. Times in µs, 0 for not yet. `image` is a wire.guest.ImageRef as JSON."""
+    """One server. Times in µs, 0 for not yet. `image` is a wire.guest.ImageRef as JSON.
+
+    `locked_by` is `owner` or `admin`. `before` is what a resize can return to. `shelved` is the image (an ImageRef too)
+    that has the disk of a shelved server.
+    """
 
     id: str
     ec2_id: str
@@ -144,6 +93,13 @@ class Server:
     updated_at: int
     launched_at: int
     terminated_at: int
+    locked_by: str = ""
+    locked_reason: str | None = None
+    before: Before | None = None
+    shelved: dict[str, Any] | None = None
+    tags: tuple[str, ...] = ()
+    access_ip4: str = ""
+    access_ip6: str = ""
 
     @property
     def deleted(self) -> bool:

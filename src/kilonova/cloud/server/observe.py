@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from kilonova.cloud.server import guest_store, store
-from kilonova.cloud.server.model import Server, is_settled
+from kilonova.cloud.server.model import Server
+from kilonova.cloud.server.phase import is_settled
 from kilonova.core.context import ALL
 from kilonova.kit.db import Tx
 from kilonova.kit.log import Logger
@@ -27,11 +28,11 @@ def settle(tx: Tx, host_id: str, observations: Sequence[GuestObservation]) -> No
 
 
 def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:
-    if seen.power == "absent" and server.phase in ("active", "stopped"):
+    if seen.power == "absent" and server.phase not in ("error", "shelved"):
         fault = {"code": 500, "message": "The guest is gone from its host; its disk is kept", "details": seen.cause}
         store.move(tx, server, "fail", power="none", fault={**fault, "created": tx.now})
         log.warning("a guest is gone", server=server.id, host_id=host_id)
-    elif seen.power in ("stopped", "crashed") and server.phase == "active":
+    elif seen.power in ("stopped", "crashed") and server.phase in ("active", "paused", "suspended"):
         _halt(tx, host_id, server, seen)
     elif seen.power != server.power and seen.power not in ("absent", "unknown"):
         store.edit(tx, ALL, server.id, power=seen.power)

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.command import Act, Commands, refuse_locked
+from kilonova.cloud.server.demand import charges
 from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Repeat, Server
 from kilonova.cloud.server.placement import Placement, request_for
 from kilonova.core.context import Context, Scope
 from kilonova.core.decision import Decision
-from kilonova.core.errors import Conflict, NotFound
+from kilonova.core.errors import NotFound
 from kilonova.core.ids import ec2_id
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Lock
@@ -30,6 +32,7 @@ class ServerService:
         self._operations = operations
         self._placement = placement
         self._new_id = new_id
+        self._commands = Commands(db, operations)
 
     async def recall(self, context: Context, repeat: Repeat) -> list[Server] | None:
         """What this very request made before, None when it is new. Raises Conflict when the key was another's."""
@@ -53,7 +56,7 @@ class ServerService:
             quota.charge_each(tx, project, [f"server:{s.id}" for s in made], charges(new.flavor))
             store.add_all(tx, made)
             for server in made:
-                self._start(tx, context, "server_create", "create", server, _create_frame(new))
+                self._commands.start(tx, context, server, Act("create", frame=_create_frame(new)))
             return made
 
         return await self._db.write(work)
@@ -63,27 +66,27 @@ class ServerService:
 
         def work(tx: Tx) -> None:
             server = store.lock(tx, scope, server_id)
-            _refuse_locked(context, server)
+            refuse_locked(context, server)
             if server.phase.endswith(".deleting"):
                 return
             self._operations.supersede(tx, Lock("server", server_id))
             moved = store.move(tx, server, "delete", fence=server.fence + 1)
-            self._start(tx, context, "server_delete", "delete", moved, {})
+            self._commands.start(tx, context, moved, Act("delete"))
 
         await self._db.write(work)
 
     async def stop(self, context: Context, scope: Scope, server_id: str) -> None:
         """Shut a server down cleanly, by force after its time-out. Raises Conflict unless it is active or in error."""
-        await self._act(context, scope, server_id, "stop", "server_stop", "stop", {})
+        await self._commands.act(context, scope, server_id, Act("stop"))
 
     async def start(self, context: Context, scope: Scope, server_id: str) -> None:
         """Start a stopped server. Raises Conflict in other states."""
-        await self._act(context, scope, server_id, "start", "server_start", "start", {})
+        await self._commands.act(context, scope, server_id, Act("start"))
 
     async def reboot(self, context: Context, scope: Scope, server_id: str, kind: RebootKind) -> None:
         """Restart: SOFT asks the guest (an active one), HARD pulls the plug (also of a stopped or failed one)."""
-        event = "reboot" if kind == "SOFT" else "reset"
-        await self._act(context, scope, server_id, event, "server_reboot", "reboot", {"kind": kind})
+        act = Act("reboot" if kind == "SOFT" else "reset", flow="server_reboot", action="reboot", frame={"kind": kind})
+        await self._commands.act(context, scope, server_id, act)
 
     async def rename(self, context: Context, scope: Scope, server_id: str, **values: Any) -> Server:
         """Change name, description or hostname."""
@@ -100,7 +103,7 @@ class ServerService:
 
         def work(tx: Tx) -> Server:
             server = store.lock(tx, scope, server_id)
-            _refuse_locked(context, server)
+            refuse_locked(context, server)
             items = dict(change(server.metadata))
             limit = quota.uses(tx, server.project_id, ["metadata_items"])["metadata_items"]
             if 0 <= limit.limit < len(items):
@@ -154,32 +157,6 @@ class ServerService:
 
         return await self._db.read(work)
 
-    async def _act(
-        self,
-        context: Context,
-        scope: Scope,
-        server_id: str,
-        event: str,
-        flow: str,
-        action: str,
-        frame: dict[str, Any],
-    ) -> None:
-        def work(tx: Tx) -> None:
-            server = store.lock(tx, scope, server_id)
-            _refuse_locked(context, server)
-            if event != "stop" and server.host_id is None:
-                raise Conflict(f"Instance {server_id} has no host", event=event, state=server.phase)
-            moved = store.move(tx, server, event)
-            self._start(tx, context, flow, action, moved, frame)
-
-        await self._db.write(work)
-
-    def _start(self, tx: Tx, context: Context, flow: str, action: str, server: Server, frame: dict[str, Any]) -> None:
-        self._operations.start(
-            tx, flow, Lock("server", server.id), frame, action=action, project_id=server.project_id,
-            user_id=context.user_id, request_id=context.request_id,
-        )  # fmt: skip
-
     def _affordable(self, tx: Tx, context: Context, new: NewServer) -> int:
         """How many of the wanted servers the quota allows; raises QuotaExceeded below the minimum."""
         each = charges(new.flavor)
@@ -219,11 +196,6 @@ class ServerService:
         )  # fmt: skip
 
 
-def charges(flavor: FlavorCopy) -> dict[str, int]:
-    """What one server of a flavor takes of the quota; memory in MiB."""
-    return {"instances": 1, "cores": flavor.vcpus, "ram": flavor.memory_mb}
-
-
 def hostname_of(name: str) -> str:
     """A host name from a display name: lower case letters, digits and hyphens, at most 63 (RFC 1123), maybe empty."""
     plain = re.sub(r"[ _.]", "-", name)
@@ -245,8 +217,3 @@ def _find(tx: Tx, scope: Scope, server_id: str) -> Server:
         return store.get(tx, scope, server_id)
     except NotFound:
         return store.get_gone(tx, scope, server_id)
-
-
-def _refuse_locked(context: Context, server: Server) -> None:
-    if server.locked and not context.is_admin:
-        raise Conflict(f"Instance {server.id} is locked", state=server.phase)

@@ -29,7 +29,8 @@ from sqlalchemy import (
     update,
 )
 
-from kilonova.cloud.server.model import MACHINE, FlavorCopy, KeyCopy, NicView, Server
+from kilonova.cloud.server.model import Before, FlavorCopy, KeyCopy, NicView, Server
+from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.context import Scope
 from kilonova.core.errors import Conflict, Lost, NotFound, Unavailable
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
@@ -70,6 +71,13 @@ server = Table(
     Column("updated_at", BigInteger, nullable=False, index=True),
     Column("launched_at", BigInteger, nullable=False),
     Column("terminated_at", BigInteger, nullable=False),
+    Column("locked_by", String(16), nullable=False),
+    Column("locked_reason", Text),
+    json_column("before", nullable=True),
+    json_column("shelved", nullable=True),
+    json_column("tags"),
+    Column("access_ip4", String(39), nullable=False),
+    Column("access_ip6", String(39), nullable=False),
     Index("server_page", "project_id", "created_at", "id"),
     Index("server_page_all", "created_at", "id"),
     Index("server_name", "project_id", "name"),
@@ -108,7 +116,7 @@ _CHANGE: Final = update(server).where(server.c.id == bindparam("which"))
 _MOVE: Final = _CHANGE.where(server.c.version == bindparam("held"))
 _TAKEN: Final = select(server.c.id).where(server.c.ec2_id == bindparam("name"))
 _PHASES: Final = select(server.c.id, server.c.phase).where(server.c.id.in_(bindparam("which", expanding=True)))
-_STRUCTS: Final = frozenset({"flavor", "key", "nics"})
+_STRUCTS: Final = frozenset({"flavor", "key", "nics", "before"})
 SORT_KEYS: Final = frozenset(
     {"created_at", "updated_at", "name", "id", "phase", "host_name", "project_id", "user_id", "hostname", "launched_at"}
     | {"image_id", "zone", "launch_index"}
@@ -318,9 +326,11 @@ def _server(row: Row[Any]) -> Server:
 
 
 def _revive(row: Mapping[str, Any]) -> Server:
-    kept = {name: row[name] for name in _FIELDS}
+    kept = {name: row[name] for name in _FIELDS if name in row}
     kept["flavor"] = msgspec.convert(row["flavor"], FlavorCopy)
     kept["key"] = msgspec.convert(row["key"], KeyCopy | None)
     kept["nics"] = msgspec.convert(row["nics"], tuple[NicView, ...])
     kept["security_groups"] = tuple(row["security_groups"])
+    kept["before"] = msgspec.convert(row.get("before"), Before | None)
+    kept["tags"] = tuple(row.get("tags", ()))
     return Server(**kept)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kilonova.cloud.server.model import MACHINE, FlavorCopy, KeyCopy, NicView, Server
+from kilonova.cloud.server.model import FlavorCopy, KeyCopy, NicView, Server
+from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.errors import Conflict
 from kilonova.edge.openstack.compute.link import Links
 from kilonova.edge.openstack.compute.server.state import STATES, STATUSES, phases_of, refusal
@@ -96,7 +97,7 @@ def test_every_phase_has_a_status_that_the_api_knows() -> None:
     assert MACHINE.states | {"deleted"} <= STATES.keys()
     assert {state.status for state in STATES.values()} <= STATUSES
     assert phases_of("REBOOT") == ["active.rebooting"]
-    assert phases_of("RESCUE") == []
+    assert phases_of("RESCUE") == ["rescued", "rescued.deleting", "rescued.unrescuing"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kilonova.cloud.keypair.service import KeypairService
 from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
+from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
@@ -28,8 +29,10 @@ from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
+from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
 from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, MetadataRoutes
+from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
@@ -45,6 +48,7 @@ class ComputeServices:
     `groups` tells the names of security groups that a caller names by id (None: they are shown as they were named)."""
 
     servers: ServerService
+    actions: ServerActions
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -91,6 +95,8 @@ def build_compute(
     versioned: list[Route] = [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
+        *PowerRoutes(s.actions).routes(),
+        *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
         *ActionLogRoutes(s.servers).routes(),

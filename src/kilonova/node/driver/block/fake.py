@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from kilonova.kit.clock import SECOND, Clock, SystemClock
 from kilonova.node.driver.block.flight import SingleFlight
@@ -23,6 +24,9 @@ class _Disks(msgspec.Struct):
     image: str = ""
     roles: tuple[str, ...] = ()
     config: bytes = b""
+    generation: int = 0
+    root_gb: int = 0
+    marks: dict[str, int] = {}
 
 
 class FakeBlock:
@@ -121,22 +125,29 @@ class FakeBlock:
         if spec.fake:
             await self._play_guest(spec)
         old = self._disks.get(spec.server_id, _Disks())
+        if spec.generation > old.generation:
+            kept = {"config", "ephemeral", "swap"} if spec.preserve_ephemeral else {"config"}
+            roles = tuple(role for role in old.roles if role in kept)
+            old = _Disks(roles=roles, config=old.config, generation=spec.generation)
+        if spec.rescue is not None and not self._holds(spec.rescue):
+            raise DriverError("image_missing", "the image is not on the host yet", retryable=True)
         if spec.image is not None and "root" not in old.roles:
             if not self._holds(spec.image):
                 raise DriverError("image_missing", "the image is not on the host yet", retryable=True)
             if spec.root_gb and spec.root_gb * GIB < spec.image.virtual_bytes:
                 raise DriverError("disk_too_small", "the image is larger than the flavor's root disk")
-            old = _Disks(image=spec.image.sha512, roles=old.roles, config=old.config)
+            old = replace(old, image=spec.image.sha512)
         wanted = {
             "root": spec.image is not None,
             "ephemeral": spec.ephemeral_gb > 0,
             "swap": spec.swap_mb > 0,
             "config": config_drive is not None,
         }
-        roles = tuple(role for role, want in wanted.items() if want or role in old.roles)
+        present = [role for role, want in wanted.items() if want or role in old.roles]
+        present += ["rescue"] if spec.rescue is not None else []
         config = old.config if config_drive is None else config_drive
-        if roles:
-            self._keep(spec.server_id, _Disks(image=old.image, roles=roles, config=config))
+        if present:
+            self._keep(spec.server_id, replace(_shape(old, spec), roles=tuple(present), config=config))
         return self._devices(spec.server_id)
 
     def _keep(self, server_id: str, disks: _Disks) -> None:
@@ -161,6 +172,7 @@ class FakeBlock:
             DiskDevice("ephemeral", folder / "ephemeral", "raw"),
             DiskDevice("swap", folder / "swap", "raw"),
             DiskDevice("config", folder / "config", "raw"),
+            DiskDevice("rescue", folder / "rescue", "qcow2"),
         )
         return tuple(device for device in devices if device.role in found)
 
@@ -193,3 +205,13 @@ class FakeBlock:
     def root_path(self, server_id: str) -> Path:
         """See the port. Nothing lies there."""
         return Path("/nonexistent") / server_id / "root"
+
+
+def _shape(disks: _Disks, spec: GuestSpec) -> _Disks:
+    """The root disk's size, and the sizes of it that are kept, after what the file driver does with a real one."""
+    size, marks = disks.root_gb, dict(disks.marks)
+    size = marks.get(spec.restore, size)
+    marks = {name: kept for name, kept in marks.items() if name == spec.mark}
+    if spec.mark:
+        marks.setdefault(spec.mark, size)
+    return replace(disks, root_gb=max(size, spec.root_gb), marks=marks)

@@ -1,9 +1,10 @@
 """The block driver for files: qcow2 overlays over cached images, under one directory.
 
     cache/<sha512>{,.json}        images, see image_cache
-    disks/<server id>/image       the sha512 that the root disk stands on, written before it and as long as it exists:
+    disks/<server id>/image       the sha512s that its disks stand on, written before them and as long as they exist:
                                   no such image is evicted, and nobody has to open a disk to know
-    disks/<server id>/{root,ephemeral,swap,config}
+    disks/<server id>/{root,ephemeral,swap,config,rescue}
+    disks/<server id>/generation  how often they were made anew (0 without it), see root_disk
     trash/                        folders on their way out
 
 Every file gets its name by a rename when it is whole, so a crash between any two steps leaves either nothing or a
@@ -25,6 +26,7 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 from kilonova.kit.clock import Clock, SystemClock
+from kilonova.node.driver.block import root_disk
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_cache import CachedImage, ImageCache
 from kilonova.node.driver.block.port import Progress, Space
@@ -40,11 +42,12 @@ from kilonova.wire.node import ImageTicket
 GIB = 1 << 30
 MIB = 1 << 20
 SERVER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-FORMATS: dict[Literal["root", "ephemeral", "swap", "config"], Literal["qcow2", "raw"]] = {
+FORMATS: dict[Literal["root", "ephemeral", "swap", "config", "rescue"], Literal["qcow2", "raw"]] = {
     "root": "qcow2",
     "ephemeral": "raw",
     "swap": "raw",
     "config": "raw",
+    "rescue": "qcow2",
 }
 USE = "image"
 PARTIAL = ".partial-"
@@ -111,7 +114,7 @@ class FileBlock:
         folder = self._folder_of(spec.server_id)
         async with self._lock(spec.server_id):
             try:
-                await self._make_root(folder, spec)
+                await self._make_roots(folder, spec)
                 if spec.ephemeral_gb:
                     await self._make(folder / "ephemeral", partial(make_ephemeral, size=spec.ephemeral_gb * GIB))
                 if spec.swap_mb:
@@ -122,18 +125,28 @@ class FileBlock:
                 await offload(self._pool, lambda: self._drop_if_bare(folder))
         return await self.disks(spec.server_id)
 
-    async def _make_root(self, folder: Path, spec: GuestSpec) -> None:
-        image, root = spec.image, folder / "root"
-        if image is None or await offload(self._pool, root.exists):
-            return
-        async with self._use:
-            base = await offload(self._pool, lambda: self._claim(folder, image, spec.root_gb))
-        backing = os.path.join("..", "..", self._cache_folder.path.name, image.sha512)
-        size = spec.root_gb * GIB or base.virtual_bytes
-        make = partial(self._qemu_img.create_overlay, backing=backing, backing_format=base.stored_as, size=size)
-        await self._make(root, make)
+    async def _make_roots(self, folder: Path, spec: GuestSpec) -> None:
+        """What the guest starts from: its root disk as the spec wants it, and the rescue disk if there is to be one."""
+        if await offload(self._pool, lambda: root_disk.outdated(folder, spec)):
+            await offload(self._pool, lambda: root_disk.discard(folder, spec))
+        if await offload(self._pool, (folder / "root").exists):
+            await root_disk.shape(self._qemu_img, folder / "root", spec)
+        elif spec.image is not None:
+            await self._make_overlay(folder, "root", spec.image, spec.root_gb)
+        if spec.rescue is None:
+            await offload(self._pool, lambda: (folder / "rescue").unlink(missing_ok=True))
+        elif not await offload(self._pool, (folder / "rescue").exists):
+            await self._make_overlay(folder, "rescue", spec.rescue, 0)
 
-    def _claim(self, folder: Path, image: ImageRef, root_gb: int) -> CachedImage:
+    async def _make_overlay(self, folder: Path, role: str, image: ImageRef, size_gb: int) -> None:
+        async with self._use:
+            base = await offload(self._pool, lambda: self._claim(folder, role, image, size_gb))
+        backing = os.path.join("..", "..", self._cache_folder.path.name, image.sha512)
+        size = size_gb * GIB or base.virtual_bytes
+        make = partial(self._qemu_img.create_overlay, backing=backing, backing_format=base.stored_as, size=size)
+        await self._make(folder / role, make)
+
+    def _claim(self, folder: Path, role: str, image: ImageRef, root_gb: int) -> CachedImage:
         """Note that this guest stands on this image, so that it stays."""
         base = self._cache.look(image.sha512) if self._cache.holds(image) else None
         if base is None:
@@ -142,7 +155,8 @@ class FileBlock:
             message = f"the image needs a root disk of {base.virtual_bytes} bytes and the flavor gives {root_gb} GiB"
             raise DriverError("disk_too_small", message)
         Folder(folder, 0).make()
-        self._disks.write(folder / USE, image.sha512.encode())
+        others = self._used_by(folder) if role == "rescue" else frozenset()
+        self._disks.write(folder / USE, " ".join(sorted({image.sha512, *others})).encode())
         self._cache.touch(image.sha512)
         return base
 
@@ -200,8 +214,9 @@ class FileBlock:
         if folder.exists():
             self._disks.rename(folder, grave)
             shutil.rmtree(grave)
-        if used and self._cache.look(used) is not None:
-            self._cache.touch(used)
+        for sha512 in used:
+            if self._cache.look(sha512) is not None:
+                self._cache.touch(sha512)
 
     async def list(self) -> tuple[str, ...]:
         """See the port."""
@@ -214,13 +229,13 @@ class FileBlock:
             return await offload(self._pool, lambda: self._cache.evict(keep | self._in_use(), older_than))
 
     def _in_use(self) -> frozenset[str]:
-        return frozenset(filter(None, map(self._used_by, self._disks.path.iterdir())))
+        return frozenset().union(*map(self._used_by, self._disks.path.iterdir()))
 
-    def _used_by(self, folder: Path) -> str:
+    def _used_by(self, folder: Path) -> frozenset[str]:
         try:
-            return (folder / USE).read_text()
+            return frozenset((folder / USE).read_text().split())
         except FileNotFoundError:
-            return ""
+            return frozenset()
 
     def root_path(self, server_id: str) -> Path:
         """See the port."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,23 @@ class ImageInfo(msgspec.Struct, frozen=True, rename="kebab"):
     virtual_size: int
     backing_filename: str | None = None
     encrypted: bool = False
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Look(msgspec.Struct, frozen=True, rename="kebab"):
+    virtual_size: int
+    snapshots: tuple[_Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """The size that a guest sees, and the states that are kept inside the disk."""
+
+    virtual_size: int
+    marks: frozenset[str]
 
 
 class QemuImg:
@@ -44,3 +62,28 @@ class QemuImg:
         may move). The backing file is not opened (`-u`): its content is read by guests' processes only."""
         options = ("-q", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing)
         await run(("qemu-img", "create", *options, str(path), str(size)), self._limit)
+
+    async def look(self, root: Path) -> RootState:
+        """A root disk of ours, whose guest is off."""
+        command = ("qemu-img", "info", "--output=json", "-f", "qcow2", str(root))
+        seen = msgspec.json.decode(await run(command, self._limit), type=_Look)
+        return RootState(seen.virtual_size, frozenset(mark.name for mark in seen.snapshots))
+
+    async def mark(self, root: Path, name: str) -> None:
+        """Keep the present state inside the disk; takes no time and no space."""
+        await self._change("snapshot", "-c", name, str(root))
+
+    async def restore(self, root: Path, name: str) -> None:
+        """Go back to a state that was kept, its size too."""
+        await self._change("snapshot", "-a", name, str(root))
+
+    async def forget(self, root: Path, name: str) -> None:
+        """Keep a state no longer."""
+        await self._change("snapshot", "-d", name, str(root))
+
+    async def grow(self, root: Path, size: int) -> None:
+        """Let the guest see `size` bytes."""
+        await self._change("resize", "-f", "qcow2", str(root), str(size))
+
+    async def _change(self, verb: str, *words: str) -> None:
+        await run(("qemu-img", verb, "-q", *words), self._limit)

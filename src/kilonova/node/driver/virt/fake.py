@@ -97,11 +97,34 @@ class FakeVirt:
         guest = self._require(server_id)
         if guest.state == "running":
             return
+        if guest.state == "paused":
+            self._move(guest, "running", "resumed")
+            return
         self._journal.starts += 1
+        if guest.state == "suspended":
+            guest.starts = self._journal.starts
+            self._move(guest, "running", "resumed")
+            return
         guest.starts = self._journal.starts
         guest.since = self._clock.now() / 1e6
         self._boot(guest)
         self._move(guest, "running", "started")
+
+    async def pause(self, server_id: str) -> None:
+        await self._act("pause", server_id)
+        guest = self._require(server_id)
+        if guest.state == "running":
+            self._move(guest, "paused", "paused")
+        elif guest.state != "paused":
+            raise DriverError("not_running", "The guest does not run.")
+
+    async def suspend(self, server_id: str) -> None:
+        await self._act("suspend", server_id)
+        guest = self._require(server_id)
+        if guest.state in ("running", "paused"):
+            self._move(guest, "suspended", "suspended")
+        elif guest.state != "suspended":
+            raise DriverError("not_running", "The guest does not run.")
 
     async def shutdown(self, server_id: str, timeout: float) -> bool:
         await self._act("shutdown", server_id)
@@ -133,7 +156,7 @@ class FakeVirt:
     async def undefine(self, server_id: str) -> None:
         await self._act("undefine", server_id)
         guest = self._guests.get(server_id)
-        if guest is not None and guest.state in ("running", "paused"):
+        if guest is not None and guest.state in ("running", "paused", "suspended"):
             raise DriverError("running", "The guest is running.")
         for key in [key for key in self._failed if key[0] == server_id]:
             del self._failed[key]
@@ -172,14 +195,14 @@ class FakeVirt:
 
     def _stop(self, server_id: str, state: RunState, cause: Literal["crashed", "shutdown", "destroyed"]) -> None:
         guest = self._guests.get(server_id)
-        if guest is not None and guest.state in ("running", "paused"):
+        if guest is not None and guest.state in ("running", "paused", "suspended"):
             self._move(guest, state, cause)
 
     def _move(
         self,
         guest: FakeGuest,
         state: RunState,
-        cause: Literal["started", "rebooted", "crashed", "shutdown", "destroyed"],
+        cause: Literal["started", "rebooted", "crashed", "shutdown", "destroyed", "paused", "resumed", "suspended"],
     ) -> None:
         guest.state = state
         if self._guests.get(guest.server_id) is guest:

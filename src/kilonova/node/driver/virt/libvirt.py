@@ -119,6 +119,24 @@ class LibvirtVirt:
 
         await self._with(server_id, work)
 
+    async def pause(self, server_id: str) -> None:
+        def work(domain: Any) -> None:
+            if domain.state()[0] != self._libvirt.VIR_DOMAIN_PAUSED:
+                domain.suspend()
+
+        await self._with(server_id, work)
+
+    async def suspend(self, server_id: str) -> None:
+        """As libvirt's managed save: the next start goes on from it."""
+
+        def work(domain: Any) -> None:
+            if domain.isActive():
+                domain.managedSave(self._libvirt.VIR_DOMAIN_SAVE_RUNNING)
+            elif not domain.hasManagedSaveImage():
+                raise DriverError("not_running", "The guest does not run.")
+
+        await self._with(server_id, work)
+
     async def shutdown(self, server_id: str, timeout: float) -> bool:
         """By the power button (ACPI), pressed again every few seconds since a guest that still boots does not hear it;
         from the second time also by the guest agent where one is connected.
@@ -140,7 +158,11 @@ class LibvirtVirt:
     async def power_off(self, server_id: str) -> None:
         def work(connection: Any) -> None:
             domain = find(self._libvirt, connection, self._cloud_id, server_id)
-            if domain is None or not domain.isActive():
+            if domain is None:
+                return
+            if not domain.isActive():
+                if domain.hasManagedSaveImage():
+                    domain.managedSaveRemove()
                 return
             try:
                 domain.destroy()

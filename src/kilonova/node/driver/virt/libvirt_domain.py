@@ -64,7 +64,7 @@ def describe(libvirt: Any, domain: Any, cloud_id: str) -> GuestState | None:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
-    run_state = _translate_state(libvirt, state, reason)
+    run_state = _translate_state(libvirt, domain, state, reason)
     start, since = _read_start(domain) if run_state in ("running", "paused") else ("", 0.0)
     return GuestState(owner_of(domain.name())[1], run_state, fence, start, since)
 
@@ -88,6 +88,8 @@ def translate(libvirt: Any, server_id: str, event: int, detail: int) -> PowerEve
         return PowerEvent(server_id, "undefined")
     if event != libvirt.VIR_DOMAIN_EVENT_STOPPED:
         return None
+    if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED:
+        return PowerEvent(server_id, "suspended")
     if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
         return PowerEvent(server_id, "shutdown")
     if detail in (libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED):
@@ -100,10 +102,12 @@ def power_off_action(text: str) -> str:
     return ElementTree.fromstring(text).findtext("on_poweroff", "")  # noqa: S314 (libvirtd's own answer)
 
 
-def _translate_state(libvirt: Any, state: int, reason: int) -> RunState:
+def _translate_state(libvirt: Any, domain: Any, state: int, reason: int) -> RunState:
     if state == libvirt.VIR_DOMAIN_CRASHED:
         return "crashed"
     if is_off(libvirt, state):
+        if domain.hasManagedSaveImage():
+            return "suspended"
         # FAILED: the process was there but libvirtd could not go on with it.
         bad = (libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED)
         return "crashed" if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in bad else "stopped"

@@ -14,14 +14,15 @@ from typing import Literal, Protocol
 from kilonova.wire.guest import GuestSpec
 from kilonova.wire.node import Inventory
 
-RunState = Literal["running", "stopped", "paused", "crashed"]
+RunState = Literal["running", "stopped", "paused", "suspended", "crashed"]
 
 
 @dataclass(frozen=True, slots=True)
 class DiskDevice:
-    """A disk of a guest: `role` is root, ephemeral, swap or config (a read-only CD-ROM)."""
+    """A disk of a guest: `role` is root, ephemeral, swap, config (a read-only CD-ROM) or rescue (what
+    the guest starts from when it is there)."""
 
-    role: Literal["root", "ephemeral", "swap", "config"]
+    role: Literal["root", "ephemeral", "swap", "config", "rescue"]
     path: Path
     format: Literal["qcow2", "raw"]
 
@@ -54,7 +55,9 @@ class PowerEvent:
     """Something happened to a guest, asked for or not. `cause` tells shutdown from inside, destroy, crash, start…"""
 
     server_id: str
-    cause: Literal["started", "shutdown", "destroyed", "crashed", "rebooted", "undefined", "paused", "resumed"]
+    cause: Literal[
+        "started", "shutdown", "destroyed", "crashed", "rebooted", "undefined", "paused", "resumed", "suspended"
+    ]
 
 
 class VirtDriver(Protocol):
@@ -73,13 +76,19 @@ class VirtDriver(Protocol):
         """Make the guest known to the hypervisor, replacing an older definition; does not start it."""
 
     async def power_on(self, server_id: str) -> None:
-        """Start a defined guest. Its console log goes on where it was (bounded)."""
+        """Start a defined guest, or let a paused or suspended one go on. Its console log goes on where it was."""
+
+    async def pause(self, server_id: str) -> None:
+        """Stop a running guest's processors where they are."""
+
+    async def suspend(self, server_id: str) -> None:
+        """Write the memory of a running or paused guest to the host's disk and stop it."""
 
     async def shutdown(self, server_id: str, timeout: float) -> bool:
         """Ask the guest to power off and wait at most `timeout` seconds; True when it is off. Never forces."""
 
     async def power_off(self, server_id: str) -> None:
-        """Stop the guest at once, as if the plug were pulled."""
+        """Stop the guest at once, as if the plug were pulled; a suspended one loses its memory."""
 
     async def reboot_soft(self, server_id: str, timeout: float) -> bool:
         """Ask the guest to restart itself (agent or ACPI), at most `timeout` seconds; True when it has restarted

@@ -9,21 +9,17 @@ from kilonova.cloud.server.service import ServerService
 from kilonova.core.errors import Conflict, NotFound
 from kilonova.edge.openstack.compute.policy import PREFIX, reach
 from kilonova.edge.openstack.compute.server import schema
+from kilonova.edge.openstack.compute.server.attempt import PATH, attempt
 from kilonova.edge.openstack.compute.server.routes import delete, server_id
-from kilonova.edge.openstack.compute.server.state import refusal
 from kilonova.kit.http import AUTHENTICATED, Request, Route
 from kilonova.kit.http.route import Answer, Handler, refuse_unbuilt
 
 Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
-PATH: Final = "/servers/{server_id}/action"
-
 _ALWAYS: Final = (
-    "rebuild", "resize", "confirmResize", "revertResize", "createImage", "changePassword", "createBackup", "pause",
-    "unpause", "suspend", "resume", "lock", "unlock", "migrate", "os-migrateLive", "evacuate", "injectNetworkInfo",
-    "os-resetState", "rescue", "unrescue", "shelve", "shelveOffload", "unshelve", "restore", "addSecurityGroup",
-    "removeSecurityGroup",
+    "createImage", "changePassword", "createBackup", "migrate", "os-migrateLive", "evacuate", "injectNetworkInfo",
+    "shelve", "shelveOffload", "unshelve", "restore", "addSecurityGroup", "removeSecurityGroup",
 )  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
     **dict.fromkeys(_ALWAYS, (1, None)),
@@ -57,17 +53,17 @@ class ActionRoutes:
 
     async def start(self, request: Request) -> None:
         identifier = server_id(request)
-        await _attempt("start", identifier, self._servers.start(request.context, reach(request), identifier))
+        await attempt("start", identifier, self._servers.start(request.context, reach(request), identifier))
 
     async def stop(self, request: Request) -> None:
         identifier = server_id(request)
-        await _attempt("stop", identifier, self._servers.stop(request.context, reach(request), identifier))
+        await attempt("stop", identifier, self._servers.stop(request.context, reach(request), identifier))
 
     async def reboot(self, request: Request) -> None:
         identifier = server_id(request)
         hard = request.json["reboot"]["type"].upper() == "HARD"
         work = self._servers.reboot(request.context, reach(request), identifier, "HARD" if hard else "SOFT")
-        await _attempt("reboot", identifier, work)
+        await attempt("reboot", identifier, work)
 
     async def force_delete(self, request: Request) -> None:
         await delete(self._servers, request)
@@ -80,13 +76,6 @@ class ActionRoutes:
         if server.host_id is None:
             raise Conflict(f"Instance {server.id} is not ready")
         return {"output": await self._console(server.id, length)}
-
-
-async def _attempt(verb: str, identifier: str, work: Awaitable[None]) -> None:
-    try:
-        await work
-    except Conflict as failure:
-        raise refusal(failure, verb, identifier) from failure
 
 
 def _unbuilt_routes() -> list[Route]:

@@ -89,19 +89,19 @@ class Creation:
         wanted, context = request.json["server"], request.context
         _refuse_unbuilt(request.json)
         least, most = _counts(wanted)
-        flavor = await self._flavor(context, wanted)
-        image = await self._image(context, _image_id(wanted), flavor)
-        key = await self._key(context, wanted.get("key_name"))
+        flavor = await self.find_flavor(context, wanted["flavorRef"])
+        image = await self.find_image(context, _image_id(wanted), flavor)
+        key = await self.find_key(context, wanted.get("key_name"))
         zone, host = await self._place(request, wanted)
         metadata = wanted.get("metadata", {})
-        await self._check_metadata(context, metadata)
+        await self.check_metadata(context, metadata)
         groups = list(dict.fromkeys(g["name"] for g in wanted.get("security_groups", ()) if "name" in g)) or ["default"]
         nics = await self._ask.nics.check(context, _networks(wanted), groups, most)
         return NewServer(
             name=wanted["name"],
-            flavor=_copy(flavor),
+            flavor=copy_flavor(flavor),
             image_id=image.id,
-            image=self._image_copy(image, wanted.get("OS-DCF:diskConfig")),
+            image=self.copy_image(image, wanted.get("OS-DCF:diskConfig")),
             nics=msgspec.to_builtins(nics),
             security_groups=await self._group_names(context, groups),
             key=key,
@@ -117,8 +117,9 @@ class Creation:
             max_count=most,
         )
 
-    async def _flavor(self, context: Context, wanted: Mapping[str, Any]) -> Flavor:
-        identifier = str(wanted["flavorRef"]).rpartition("/")[2]
+    async def find_flavor(self, context: Context, reference: Any) -> Flavor:
+        """The flavor that a body refers to. Raises Invalid."""
+        identifier = str(reference).rpartition("/")[2]
         try:
             flavor = await self._ask.flavors.get(context, identifier)
         except NotFound:
@@ -127,36 +128,31 @@ class Creation:
             raise Invalid("Invalid flavorRef provided.")
         return flavor
 
-    async def _image(self, context: Context, image_id: str, flavor: Flavor) -> Image:
+    async def get_image(self, context: Context, image_id: str) -> Image:
+        """An image that the caller sees. Raises NotFound."""
+        return await self._ask.images.get(context, image_id)
+
+    async def find_image(self, context: Context, image_id: str, flavor: Flavor | FlavorCopy | None) -> Image:
+        """The active image that a body refers to, if it fits the flavor (None: it need not). Raises Invalid."""
         try:
             image = await self._ask.images.get(context, image_id)
         except NotFound:
             raise Invalid("Can not find requested image") from None
         if image.status != ACTIVE:
             raise Invalid(f"Image {image_id} is not active.")
-        if flavor.memory_mb < image.min_ram:
-            raise Invalid("Flavor's memory is too small for requested image.")
-        disk = flavor.root_gb * _GIB
-        needed = max(image.virtual_size or 0, image.size or 0 if image.disk_format == "raw" else 0)
-        # A root disk of 0 GiB takes the image's own size.
-        if disk and disk < needed:
-            raise Invalid(
-                f"Flavor's disk is too small for requested image. Flavor disk is {disk} bytes, image is {needed} bytes."
-            )
-        if disk and disk < image.min_disk * _GIB:
-            raise Invalid(
-                "Flavor's disk is smaller than the minimum size specified in image metadata. "
-                f"Flavor disk is {disk} bytes, minimum size is {image.min_disk * _GIB} bytes."
-            )
+        if flavor is not None:
+            _check_sizes(image, flavor)
         return image
 
-    def _image_copy(self, image: Image, disk_config: str | None) -> dict[str, Any]:
+    def copy_image(self, image: Image, disk_config: str | None) -> dict[str, Any]:
+        """What a server keeps of its image."""
         copy: dict[str, Any] = msgspec.to_builtins(self._ask.images.ref(image))
         if disk_config is not None:
             copy["properties"] = {**copy["properties"], "auto_disk_config": str(disk_config == "AUTO").lower()}
         return copy
 
-    async def _key(self, context: Context, name: str | None) -> KeyCopy | None:
+    async def find_key(self, context: Context, name: str | None) -> KeyCopy | None:
+        """The caller's key pair of that name. Raises Invalid."""
         if name is None:
             return None
         try:
@@ -172,7 +168,8 @@ class Creation:
         names = [(await self._ask.groups.get(context, one)).name if is_uuid(one) else one for one in asked]
         return tuple(dict.fromkeys(names))
 
-    async def _check_metadata(self, context: Context, metadata: Mapping[str, str]) -> None:
+    async def check_metadata(self, context: Context, metadata: Mapping[str, str]) -> None:
+        """Raises QuotaExceeded when these are too many items."""
         if not metadata:
             return
         use = (await self._ask.quotas.uses(owner_of(context)))["metadata_items"]
@@ -201,12 +198,30 @@ class Creation:
         return zone or None, host.id
 
 
+def _check_sizes(image: Image, flavor: Flavor | FlavorCopy) -> None:
+    if flavor.memory_mb < image.min_ram:
+        raise Invalid("Flavor's memory is too small for requested image.")
+    disk = flavor.root_gb * _GIB
+    needed = max(image.virtual_size or 0, image.size or 0 if image.disk_format == "raw" else 0)
+    # A root disk of 0 GiB takes the image's own size.
+    if disk and disk < needed:
+        raise Invalid(
+            f"Flavor's disk is too small for requested image. Flavor disk is {disk} bytes, image is {needed} bytes."
+        )
+    if disk and disk < image.min_disk * _GIB:
+        raise Invalid(
+            "Flavor's disk is smaller than the minimum size specified in image metadata. "
+            f"Flavor disk is {disk} bytes, minimum size is {image.min_disk * _GIB} bytes."
+        )
+
+
 def new_password() -> str:
     """Twelve letters and digits (71 bits)."""
     return "".join(secrets.choice(_LETTERS) for _ in range(12))
 
 
-def _copy(flavor: Flavor) -> FlavorCopy:
+def copy_flavor(flavor: Flavor) -> FlavorCopy:
+    """What a server keeps of its flavor."""
     return FlavorCopy(
         id=flavor.id,
         name=flavor.name,

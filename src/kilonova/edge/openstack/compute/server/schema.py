@@ -130,7 +130,12 @@ _UPDATE: Final[dict[str, JsonSchema]] = {
 
 
 def _versions(
-    first: Mapping[str, JsonSchema], steps: Mapping[int, Mapping[str, JsonSchema | None]], *, create: bool
+    first: Mapping[str, JsonSchema],
+    steps: Mapping[int, Mapping[str, JsonSchema | None]],
+    *,
+    create: bool = False,
+    box: str = "server",
+    needs: tuple[str, ...] = (),
 ) -> VersionedSchemas:
     found: dict[tuple[int, int], JsonSchema] = {}
     known: dict[str, JsonSchema] = dict(first)
@@ -140,16 +145,38 @@ def _versions(
                 known.pop(name)
             else:
                 known[name] = schema
-        required = (("name", "flavorRef", "networks") if minor >= 37 else ("name", "flavorRef")) if create else ()
+        required = (("name", "flavorRef", "networks") if minor >= 37 else ("name", "flavorRef")) if create else needs
         hints = {"os:scheduler_hints": _HINTS, "OS-SCH-HNT:scheduler_hints": _HINTS} if create else {}
-        found[(2, minor)] = boxed("server", record(known, *required), **hints)
+        found[(2, minor)] = boxed(box, record(known, *required), **hints)
     return VersionedSchemas(found)
 
 
 CREATE: Final = _versions(_CREATE, _CREATE_STEPS, create=True)
 UPDATE: Final = _versions(
-    _UPDATE, {19: {"description": DESCRIPTION}, 90: {"hostname": _HOSTNAME}, 94: {"hostname": _FQDN}}, create=False
+    _UPDATE, {19: {"description": DESCRIPTION}, 90: {"hostname": _HOSTNAME}, 94: {"hostname": _FQDN}}
 )
+_SHARED: Final = ("name", "adminPass", "metadata", "OS-DCF:diskConfig", "accessIPv4", "accessIPv6", "personality")
+REBUILD: Final = _versions(
+    {"imageRef": UUID, "preserve_ephemeral": BOOLEAN, **{name: _CREATE[name] for name in _SHARED}},
+    {
+        19: {"description": DESCRIPTION},
+        54: {"key_name": {**NAME, "type": ["string", "null"]}},
+        57: {"user_data": {**_CREATE["user_data"], "type": ["string", "null"]}, "personality": None},
+        63: {"trusted_image_certificates": _CERTIFICATES},
+        90: {"hostname": _HOSTNAME},
+        94: {"hostname": _FQDN},
+    },
+    box="rebuild",
+    needs=("imageRef",),
+)
+RESIZE: Final = boxed("resize", record({"flavorRef": _CREATE["flavorRef"], "OS-DCF:diskConfig": _DISK}, "flavorRef"))
+RESCUE: Final = boxed(
+    "rescue",
+    {
+        "type": ["object", "null"], "additionalProperties": False,
+        "properties": {"adminPass": _CREATE["adminPass"], "rescue_image_ref": UUID},
+    },
+)  # fmt: skip
 
 _PLAIN: Final = (
     "user_id project_id tenant_id launch_index image_ref image kernel_id ramdisk_id hostname key_name power_state "

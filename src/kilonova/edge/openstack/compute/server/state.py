@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from kilonova.cloud.server.model import MACHINE, resting
+from kilonova.cloud.server.phase import MACHINE, RESTING, resting
 from kilonova.core.errors import Conflict
 
 
@@ -18,31 +18,44 @@ class State(NamedTuple):
     task: str | None
 
 
+_RESTING: Final = {
+    "building": ("BUILD", "building"), "active": ("ACTIVE", "active"), "stopped": ("SHUTOFF", "stopped"),
+    "paused": ("PAUSED", "paused"), "suspended": ("SUSPENDED", "suspended"), "rescued": ("RESCUE", "rescued"),
+    "resized": ("VERIFY_RESIZE", "resized"), "shelved": ("SHELVED_OFFLOADED", "shelved_offloaded"),
+    "error": ("ERROR", "error"),
+}  # fmt: skip
+_TASKS: Final[Mapping[str, str | None]] = {
+    "scheduling": "scheduling", "networking": "networking", "spawning": "spawning", "deleting": "deleting",
+    "starting": "powering-on", "stopping": "powering-off", "rebooting": "rebooting", "resetting": "rebooting_hard",
+    "pausing": "pausing", "unpausing": "unpausing", "suspending": "suspending", "resuming": "resuming",
+    "rescuing": "rescuing", "unrescuing": "unrescuing", "rebuilding": "rebuilding", "resizing": "resize_migrating",
+    "confirming": "resize_confirming", "reverting": "resize_reverting", "imaging": "image_snapshot",
+    "backing": "image_backup", "shelving": "shelving", "unshelving": "unshelving", "evacuating": "rebuilding",
+    "attaching": None, "detaching": None,
+}  # fmt: skip
+"""Nova's task states. It has none for NICs that come and go."""
+_BUSY: Final = {
+    "active.rebooting": "REBOOT", "active.resetting": "HARD_REBOOT", "active.rebuilding": "REBUILD",
+    "stopped.rebuilding": "REBUILD", "error.rebuilding": "REBUILD", "active.evacuating": "REBUILD",
+    "stopped.evacuating": "REBUILD", "error.evacuating": "REBUILD", "active.resizing": "RESIZE",
+    "stopped.resizing": "RESIZE", "resized.reverting": "REVERT_RESIZE",
+}  # fmt: skip
+"""Where the status tells what is being done; elsewhere it is that of the resting state."""
+
+
+def _state(phase: str) -> State:
+    status, vm = _RESTING[resting(phase)]
+    doing = phase.partition(".")[2]
+    return State(_BUSY.get(phase, status), vm, _TASKS[doing] if doing else None)
+
+
 STATES: Final[Mapping[str, State]] = MappingProxyType(
-    {
-        "building": State("BUILD", "building", None),
-        "building.scheduling": State("BUILD", "building", "scheduling"),
-        "building.networking": State("BUILD", "building", "networking"),
-        "building.spawning": State("BUILD", "building", "spawning"),
-        "building.deleting": State("BUILD", "building", "deleting"),
-        "active": State("ACTIVE", "active", None),
-        "active.stopping": State("ACTIVE", "active", "powering-off"),
-        "active.rebooting": State("REBOOT", "active", "rebooting"),
-        "active.resetting": State("HARD_REBOOT", "active", "rebooting_hard"),
-        "active.deleting": State("ACTIVE", "active", "deleting"),
-        "stopped": State("SHUTOFF", "stopped", None),
-        "stopped.starting": State("SHUTOFF", "stopped", "powering-on"),
-        "stopped.resetting": State("SHUTOFF", "stopped", "rebooting_hard"),
-        "stopped.deleting": State("SHUTOFF", "stopped", "deleting"),
-        "error": State("ERROR", "error", None),
-        "error.starting": State("ERROR", "error", "powering-on"),
-        "error.stopping": State("ERROR", "error", "powering-off"),
-        "error.resetting": State("ERROR", "error", "rebooting_hard"),
-        "error.deleting": State("ERROR", "error", "deleting"),
-        "deleted": State("DELETED", "deleted", None),
-    }
+    {phase: _state(phase) for phase in sorted({*RESTING, *MACHINE.states})}
+    | {"deleted": State("DELETED", "deleted", None)}
 )
-POWER: Final[Mapping[str, int]] = MappingProxyType({"running": 1, "paused": 3, "stopped": 4, "crashed": 6})
+POWER: Final[Mapping[str, int]] = MappingProxyType(
+    {"running": 1, "paused": 3, "stopped": 4, "crashed": 6, "suspended": 7}
+)
 """Nova's numbers of power states; everything else is 0, NOSTATE."""
 
 STATUSES: Final = frozenset(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
 
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.server.model import NicView, Server
@@ -79,6 +81,18 @@ class ServerView:
         shown["addresses"] = addresses(server.nics)
         return shown
 
+    def rebuilt(self, server: Server, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A server in the answer to its rebuild, with what it will have then (2.54: its key, 2.57: its user data)."""
+        known = {name: value for name, value in values.items() if name != "key"}
+        changed = replace(server, **known)
+        shown = self.changed(changed)
+        if self._minor >= 54:
+            key = values.get("key", msgspec.to_builtins(server.key))
+            shown["key_name"] = key["name"] if key else None
+        if self._minor >= 57:
+            shown["user_data"] = changed.user_data or None
+        return shown
+
     def detail(self, server: Server) -> dict[str, Any]:
         """One server of a detailed list."""
         state = STATES[server.phase]
@@ -94,8 +108,8 @@ class ServerView:
             "created": moment(server.created_at),
             "updated": moment(server.updated_at),
             "addresses": addresses(server.nics, extended=True),
-            "accessIPv4": "",
-            "accessIPv6": "",
+            "accessIPv4": server.access_ip4,
+            "accessIPv6": server.access_ip6,
             "OS-DCF:diskConfig": disk_config(server),
             "OS-EXT-AZ:availability_zone": server.zone or server.requested_zone or "",
             "config_drive": "True" if server.config_drive else "",
@@ -108,9 +122,9 @@ class ServerView:
             "os-extended-volumes:volumes_attached": [],
             "locked": server.locked,
             "description": server.description,
-            "tags": [],
+            "tags": list(server.tags),
             "trusted_image_certificates": None,
-            "locked_reason": None,
+            "locked_reason": server.locked_reason,
             "pinned_availability_zone": server.requested_zone,
             f"{_A}hostname": server.hostname,
             **self._sometimes(server, state.status),

@@ -1,0 +1,44 @@
+"""Every flow of servers, on what the flows need."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kilonova.cloud.flow import server_create, server_delete
+from kilonova.cloud.flow.server_confirm import ServerConfirm
+from kilonova.cloud.flow.server_create import ServerCreate
+from kilonova.cloud.flow.server_delete import ServerDelete
+from kilonova.cloud.flow.server_pause import ServerPause
+from kilonova.cloud.flow.server_reboot import ServerReboot
+from kilonova.cloud.flow.server_rebuild import ServerRebuild
+from kilonova.cloud.flow.server_rescue import ServerRescue
+from kilonova.cloud.flow.server_resize import ServerResize
+from kilonova.cloud.flow.server_resume import ServerResume
+from kilonova.cloud.flow.server_revert import ServerRevert
+from kilonova.cloud.flow.server_start import ServerStart
+from kilonova.cloud.flow.server_stop import ServerStop
+from kilonova.cloud.flow.server_suspend import ServerSuspend
+from kilonova.cloud.flow.server_unpause import ServerUnpause
+from kilonova.cloud.flow.server_unrescue import ServerUnrescue
+from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.placement import Placement
+from kilonova.kit.db import Database
+from kilonova.kit.ops import Flow
+
+
+class Network(server_create.Network, server_delete.Network, Protocol):
+    """The part of the network service that servers need."""
+
+
+def server_flows(db: Database, placement: Placement, network: Network, nodes: Nodes) -> list[Flow]:
+    """One of each."""
+    on_one_host = (
+        ServerStart, ServerStop, ServerReboot, ServerPause, ServerUnpause, ServerSuspend, ServerResume, ServerRescue,
+        ServerUnrescue, ServerRebuild, ServerConfirm, ServerRevert,
+    )  # fmt: skip
+    return [
+        ServerCreate(db, placement, network, nodes),
+        ServerDelete(db, network, nodes),
+        ServerResize(db, placement, nodes),
+        *(flow(db, nodes) for flow in on_one_host),
+    ]

@@ -1,0 +1,74 @@
+"""What every command on a server does: check lock and state, move the row, write the operation; one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kilonova.cloud.server import store
+from kilonova.cloud.server.model import Server
+from kilonova.core.context import Context, Scope
+from kilonova.core.errors import Conflict
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.ops import Lock
+from kilonova.kit.ops.start import Operations
+
+Prepare = Callable[[Tx, Server], tuple[Mapping[str, Any], Mapping[str, Any]]]
+"""More to check and to do for a command: (columns of the server, additions to the frame)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a command does: `event` moves the server, `flow` does the work (server_EVENT), `action` is its public name.
+
+    `homeless`: also for a server that is on no host.
+    """
+
+    event: str
+    flow: str = ""
+    action: str = ""
+    frame: Mapping[str, Any] = field(default_factory=dict)
+    homeless: bool = False
+
+
+class Commands:
+    """Begins what is to be done to a server."""
+
+    def __init__(self, db: Database, operations: Operations) -> None:
+        self._db = db
+        self._operations = operations
+
+    async def act(
+        self, context: Context, scope: Scope, server_id: str, act: Act, prepare: Prepare | None = None
+    ) -> Server:
+        """Move the server and start the flow. Raises NotFound; Conflict when it is locked, in another state, or
+        without a host."""
+
+        def work(tx: Tx) -> Server:
+            server = store.lock(tx, scope, server_id)
+            refuse_locked(context, server)
+            if server.host_id is None and act.event != "stop" and not act.homeless:
+                raise Conflict(f"Instance {server_id} has no host", event=act.event, state=server.phase)
+            frame = dict(act.frame)
+            columns, more = prepare(tx, server) if prepare else ({}, {})
+            frame.update(more)
+            moved = store.move(tx, server, act.event, **columns)
+            self.start(tx, context, moved, act, frame)
+            return moved
+
+        return await self._db.write(work)
+
+    def start(self, tx: Tx, context: Context, server: Server, act: Act, frame: dict[str, Any] | None = None) -> None:
+        """Write the operation that does it."""
+        self._operations.start(
+            tx, act.flow or f"server_{act.event}", Lock("server", server.id), frame or dict(act.frame),
+            action=act.action or act.event, project_id=server.project_id, user_id=context.user_id,
+            request_id=context.request_id,
+        )  # fmt: skip
+
+
+def refuse_locked(context: Context, server: Server) -> None:
+    """Raises Conflict when the server is locked against its caller."""
+    if server.locked and not context.is_admin:
+        raise Conflict(f"Instance {server.id} is locked", state=server.phase)
