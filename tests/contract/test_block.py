@@ -128,6 +128,34 @@ async def test_eviction_spares_what_is_kept_used_or_young(block: BlockDriver, pl
     assert await block.evict(frozenset({kept.sha512}), 60) == (used.sha512,)
 
 
+async def test_disks_are_made_anew_once_a_generation(block: BlockDriver, source: Path) -> None:
+    image, ticket = describe(source)
+    await block.fetch(image, ticket, silent)
+    spec = guest(image, root_gb=1, ephemeral_gb=1)
+    await block.create(spec, None)
+    anew = msgspec.structs.replace(spec, root_gb=2, generation=1)
+    marked = msgspec.structs.replace(anew, mark="before", root_gb=3)
+    back = msgspec.structs.replace(anew, restore="before")
+    for wanted in (anew, anew, marked, marked, back, back, anew):
+        assert [disk.role for disk in await block.create(wanted, None)] == ["root", "ephemeral"]
+
+
+async def test_a_rescue_disk_is_there_as_long_as_it_is_wanted(block: BlockDriver, place: Path, source: Path) -> None:
+    image, ticket = describe(source)
+    await block.fetch(image, ticket, silent)
+    spec = guest(image)
+    await block.create(spec, None)
+    (place / "other").write_bytes(b"rescue" * 5000)
+    rescue, rescue_ticket = describe(place / "other")
+    wanted = msgspec.structs.replace(spec, rescue=rescue)
+    with pytest.raises(DriverError) as caught:
+        await block.create(wanted, None)
+    assert caught.value.code == "image_missing"
+    await block.fetch(rescue, rescue_ticket, silent)
+    assert [disk.role for disk in await block.create(wanted, None)] == ["root", "rescue"]
+    assert [disk.role for disk in await block.create(spec, None)] == ["root"]
+
+
 async def test_space_is_told(block: BlockDriver) -> None:
     space = await block.space()
     assert 0 < space.free <= space.total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import hashlib
+import json
 import os
 import pwd
 import resource
@@ -74,12 +75,64 @@ async def test_existing_root_is_never_overwritten_and_config_drive_follows(files
     await files.fetch(image, ticket, silent)
     spec = guest(image, root_gb=1)
     root, config = await files.create(spec, b"one")
-    root.path.write_bytes(b"a guest's work")
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 4096", str(root.path)], check=True)
+    work = root.path.read_bytes()
     assert len(await files.create(spec, b"two")) == 2
-    assert root.path.read_bytes() == b"a guest's work"
+    assert root.path.read_bytes() == work
     assert config.path.read_bytes() == b"two"
     await files.create(spec, None)
     assert config.path.read_bytes() == b"two"
+
+
+def size_of(root: Path) -> int:
+    seen = subprocess.run(["qemu-img", "info", "--output=json", str(root)], check=True, capture_output=True)
+    return int(json.loads(seen.stdout)["virtual-size"])
+
+
+def pattern(root: Path, command: str) -> bool:
+    seen = subprocess.run(["qemu-io", "-f", "qcow2", "-c", command, str(root)], capture_output=True, check=False)
+    return seen.returncode == 0 and b"failed" not in seen.stdout
+
+
+async def test_a_marked_disk_comes_back_as_it_was(files: FileBlock, source: Path) -> None:
+    """Resized and reverted: what was written since is gone, what was there before is there, at its size."""
+    image, ticket = describe(source)
+    await files.fetch(image, ticket, silent)
+    spec = guest(image, root_gb=1)
+    [root] = await files.create(spec, None)
+    assert pattern(root.path, "write -P 7 0 4096")
+    larger = msgspec.structs.replace(spec, root_gb=2, mark="resize-1")
+    await files.create(larger, None)
+    assert size_of(root.path) == 2 << 30
+    assert pattern(root.path, "write -P 9 0 4096")
+    await files.create(larger, None)
+    assert pattern(root.path, "read -P 9 0 4096")
+    await files.create(msgspec.structs.replace(spec, restore="resize-1"), None)
+    assert size_of(root.path) == 1 << 30
+    assert pattern(root.path, "read -P 7 0 4096")
+    assert pattern(root.path, "write -P 5 0 4096")
+    await files.create(msgspec.structs.replace(spec, restore="resize-1"), None)
+    assert pattern(root.path, "read -P 5 0 4096")
+
+
+async def test_a_new_generation_forgets_the_old_disk_and_may_keep_the_ephemeral_one(
+    files: FileBlock, source: Path
+) -> None:
+    image, ticket = describe(source)
+    await files.fetch(image, ticket, silent)
+    spec = guest(image, root_gb=1, ephemeral_gb=1)
+    root, ephemeral = await files.create(spec, None)
+    assert pattern(root.path, "write -P 7 0 4096")
+    kept = ephemeral.path.stat().st_ino
+    anew = msgspec.structs.replace(spec, generation=1, preserve_ephemeral=True)
+    await files.create(anew, None)
+    assert not pattern(root.path, "read -P 7 0 4096")
+    assert ephemeral.path.stat().st_ino == kept
+    assert pattern(root.path, "write -P 7 0 4096")
+    await files.create(anew, None)
+    assert pattern(root.path, "read -P 7 0 4096")
+    await files.create(msgspec.structs.replace(spec, generation=2), None)
+    assert ephemeral.path.stat().st_ino != kept
 
 
 async def test_server_id_cannot_lead_elsewhere(files: FileBlock) -> None:

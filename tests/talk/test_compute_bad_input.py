@@ -70,8 +70,6 @@ CREATES: list[tuple[dict[str, Any], int, str]] = [
     ({"user_data": "A" * 65536}, 400, "too long"),
     ({"colour": "blue"}, 400, "'colour' was unexpected"),
     ({"personality": []}, 400, "personality"),
-    ({"tags": ["a"]}, 501, "tags"),
-    ({"accessIPv4": "10.0.0.1"}, 501, "accessIPv4"),
     ({"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "volume"}]}, 501, "Block devices"),
     ({"block_device_mapping": [{"device_name": "vda", "volume_id": GHOST}]}, 501, "volumes"),
 ]

@@ -157,5 +157,8 @@ class NewServer:
     description: str | None = None
     hostname: str | None = None
     admin_password: str = ""
+    access_ip4: str = ""
+    access_ip6: str = ""
+    tags: tuple[str, ...] = ()
     min_count: int = 1
     max_count: int = 1

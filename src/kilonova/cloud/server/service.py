@@ -192,7 +192,7 @@ class ServerService:
             user_data=new.user_data, config_drive=new.config_drive, metadata=dict(new.metadata), nics=(),
             security_groups=new.security_groups, admin_password=new.admin_password, reservation_id=reservation,
             launch_index=index, power="none", fault=None, locked=False, created_at=tx.now, updated_at=tx.now,
-            launched_at=0, terminated_at=0,
+            launched_at=0, terminated_at=0, access_ip4=new.access_ip4, access_ip6=new.access_ip6, tags=new.tags,
         )  # fmt: skip
 
 

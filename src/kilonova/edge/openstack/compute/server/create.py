@@ -29,7 +29,7 @@ MOST_AT_ONCE: Final = 1000
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _LETTERS: Final = string.ascii_letters + string.digits
-_UNBUILT: Final = ("accessIPv4", "accessIPv6", "personality", "tags", "trusted_image_certificates")
+_UNBUILT: Final = ("personality", "trusted_image_certificates")
 _HINTS: Final = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
 
 
@@ -113,6 +113,9 @@ class Creation:
             description=wanted.get("description", wanted["name"] if request.version < (2, 19) else None),
             hostname=wanted.get("hostname"),
             admin_password=wanted.get("adminPass") or new_password(),
+            access_ip4=wanted.get("accessIPv4", ""),
+            access_ip6=wanted.get("accessIPv6", ""),
+            tags=tuple(dict.fromkeys(wanted.get("tags", ()))),
             min_count=least,
             max_count=most,
         )

@@ -116,9 +116,11 @@ class ServerRoutes:
     async def update(self, request: Request) -> dict[str, Any]:
         """API reference "Update Server": name, description, host name."""
         asked = dict(request.json["server"])
-        for name in ("accessIPv4", "accessIPv6", "OS-DCF:diskConfig"):
+        if "OS-DCF:diskConfig" in asked:
+            raise NotBuilt("The attribute OS-DCF:diskConfig cannot be changed yet")
+        for name, column in (("accessIPv4", "access_ip4"), ("accessIPv6", "access_ip6")):
             if name in asked:
-                raise NotBuilt(f"The attribute {name} cannot be changed yet")
+                asked[column] = asked.pop(name)
         if "description" in asked and asked["description"] == "":
             asked["description"] = None
         scope, identifier = reach(request), server_id(request)

@@ -1,0 +1,184 @@
+"""Server actions over HTTP: what they do, whom they are refused, and in what words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from compute_world import PROJECTS, Site
+
+from kilonova.core.context import ALL
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import open_database
+
+
+@pytest.fixture
+async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    db = await open_database(sqlite_url, SystemClock())
+    site = Site(db, tmp_path)
+    await site.start()
+    yield site
+    await site.stop()
+    await db.close()
+
+
+def fault(answer: httpx.Response) -> tuple[int, str]:
+    (body,) = answer.json().values()
+    return answer.status_code, body["message"]
+
+
+async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any = None) -> httpx.Response:
+    return await client.post(f"/servers/{server_id}/action", json={action: value})
+
+
+async def done(site: Site, server_id: str, action: str, value: Any = None, code: int = 202) -> dict[str, Any]:
+    """An action that ends; the server afterwards."""
+    answer = await act(site.ann, server_id, action, value)
+    assert answer.status_code == code, answer.text
+    await site.settle(server_id)
+    return await show(site, server_id)
+
+
+async def show(site: Site, server_id: str) -> dict[str, Any]:
+    server: dict[str, Any] = (await site.admin.get(f"/servers/{server_id}")).json()["server"]
+    return server
+
+
+def states(server: dict[str, Any]) -> tuple[str, str, int]:
+    return server["status"], server["OS-EXT-STS:vm_state"], server["OS-EXT-STS:power_state"]
+
+
+async def test_pausing_and_suspending(site: Site) -> None:
+    server_id = await site.boot()
+    assert states(await done(site, server_id, "pause")) == ("PAUSED", "paused", 3)
+    refused = f"Cannot 'suspend' instance {server_id} while it is in vm_state paused"
+    assert fault(await act(site.ann, server_id, "suspend")) == (409, refused)
+    assert states(await done(site, server_id, "unpause")) == ("ACTIVE", "active", 1)
+    assert states(await done(site, server_id, "suspend")) == ("SUSPENDED", "suspended", 7)
+    assert (await act(site.ann, server_id, "os-start")).status_code == 409
+    assert states(await done(site, server_id, "resume")) == ("ACTIVE", "active", 1)
+    await done(site, server_id, "pause")
+    assert states(await done(site, server_id, "reboot", {"type": "HARD"})) == ("ACTIVE", "active", 1)
+    log = (await site.ann.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert [one["action"] for one in log] == ["reboot", "pause", "resume", "suspend", "unpause", "pause", "create"]
+
+
+async def test_a_lock_holds_for_all_but_administrators(site: Site) -> None:
+    server_id = await site.boot()
+    assert (await act(site.eve, server_id, "lock")).status_code == 403
+    server = await done(site, server_id, "lock", {"locked_reason": "audit"})
+    assert (server["locked"], server["locked_reason"]) == (True, "audit")
+    for action, value in (("pause", None), ("rebuild", {"imageRef": site.image}), ("os-stop", None)):
+        assert fault(await act(site.ann, server_id, action, value)) == (409, f"Instance {server_id} is locked")
+    server = await done(site, server_id, "unlock")
+    assert (server["locked"], server["locked_reason"]) == (False, None)
+    assert (await act(site.admin, server_id, "lock")).status_code == 202
+    assert (await act(site.ann, server_id, "unlock")).status_code == 403
+    assert (await act(site.admin, server_id, "pause")).status_code == 202
+    await site.settle(server_id)
+    assert (await act(site.admin, server_id, "unlock")).status_code == 202
+    assert (await act(site.ann, server_id, "lock", {"locked_reason": ""})).status_code == 400
+    old = {"openstack-api-version": "compute 2.72"}
+    assert (await site.ann.post(f"/servers/{server_id}/action", json={"lock": None}, headers=old)).status_code == 202
+
+
+async def test_only_administrators_say_what_a_server_is(site: Site) -> None:
+    server_id = await site.boot()
+    assert (await act(site.ann, server_id, "os-resetState", {"state": "error"})).status_code == 403
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "paused"})).status_code == 400
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "error"})).status_code == 202
+    assert (await show(site, server_id))["status"] == "ERROR"
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "active"})).status_code == 202
+    assert (await show(site, server_id))["status"] == "ACTIVE"
+
+
+async def test_a_server_is_rescued_and_comes_back(site: Site) -> None:
+    server_id = await site.boot()
+    assert (await act(site.ann, server_id, "rescue", {"rescue_image_ref": server_id})).status_code == 400
+    answer = await act(site.ann, server_id, "rescue", {"adminPass": "fresh"})
+    assert (answer.status_code, answer.json()) == (200, {"adminPass": "fresh"})
+    await site.settle(server_id)
+    assert states(await show(site, server_id)) == ("RESCUE", "rescued", 1)
+    assert (await act(site.ann, server_id, "os-stop")).status_code == 409
+    assert states(await done(site, server_id, "unrescue")) == ("ACTIVE", "active", 1)
+    assert (await act(site.ann, server_id, "unrescue")).status_code == 409
+
+
+async def test_a_server_is_made_anew(site: Site) -> None:
+    server_id = await site.boot()
+    other = await site.add_image("other")
+    wanted = {"imageRef": other, "name": "anew", "metadata": {"a": "b"}, "adminPass": "p", "accessIPv4": "192.0.2.7"}
+    answer = await act(site.ann, server_id, "rebuild", {**wanted, "user_data": "aGk="})
+    shown = answer.json()["server"]
+    assert (answer.status_code, shown["status"], shown["adminPass"]) == (202, "REBUILD", "p")
+    assert (shown["name"], shown["key_name"], shown["user_data"]) == ("anew", None, "aGk=")
+    await site.settle(server_id)
+    server = await show(site, server_id)
+    assert states(server) == ("ACTIVE", "active", 1)
+    assert (server["name"], server["image"]["id"], server["metadata"]) == ("anew", other, {"a": "b"})
+    assert server["accessIPv4"] == "192.0.2.7"
+    await done(site, server_id, "os-stop")
+    assert states(await done(site, server_id, "rebuild", {"imageRef": site.image})) == ("SHUTOFF", "stopped", 4)
+    for bad in ({}, {"imageRef": "nowhere"}, {"imageRef": server_id}, {"imageRef": other, "key_name": "none"}):
+        assert (await act(site.ann, server_id, "rebuild", bad)).status_code == 400
+    assert (await show(site, server_id))["image"]["id"] == site.image
+
+
+async def usage(site: Site) -> tuple[int, int, int]:
+    shown = (await site.ann.get(f"/os-quota-sets/{PROJECTS['ann']}/detail")).json()["quota_set"]
+    return shown["instances"]["in_use"], shown["cores"]["in_use"], shown["ram"]["in_use"]
+
+
+async def test_a_resize_is_confirmed_or_taken_back(site: Site) -> None:
+    server_id = await site.boot(flavorRef="1")
+    small = await usage(site)
+    server = await done(site, server_id, "resize", {"flavorRef": "2"})
+    assert (states(server), server["flavor"]["ram"]) == (("VERIFY_RESIZE", "resized", 1), 2048)
+    both = await usage(site)
+    assert both == (1, 1, 2048)
+    assert both > small
+    assert fault(await act(site.ann, server_id, "resize", {"flavorRef": "3"}))[0] == 409
+    server = await done(site, server_id, "revertResize")
+    assert (states(server), server["flavor"]["ram"]) == (("ACTIVE", "active", 1), 512)
+    assert await usage(site) == small
+    await done(site, server_id, "resize", {"flavorRef": "2"})
+    server = await done(site, server_id, "confirmResize", None, 204)
+    assert (server["status"], server["flavor"]["ram"]) == ("ACTIVE", 2048)
+    assert await usage(site) == both
+    for bad in ("1", "2", "77"):
+        assert (await act(site.ann, server_id, "resize", {"flavorRef": bad})).status_code == 400, bad
+    for late in ("confirmResize", "revertResize"):
+        words = f"Cannot '{late}' instance {server_id} while it is in vm_state active"
+        assert fault(await act(site.ann, server_id, late)) == (409, words)
+    await done(site, server_id, "os-stop")
+    await done(site, server_id, "resize", {"flavorRef": "3"})
+    assert states(await done(site, server_id, "revertResize")) == ("SHUTOFF", "stopped", 4)
+
+
+async def test_what_does_not_fit_is_not_resized(site: Site) -> None:
+    server_id = await site.boot(flavorRef="1")
+    limits = {"quota_set": {"ram": 1024}}
+    await site.admin.put(f"/os-quota-sets/{PROJECTS['ann']}", json=limits)
+    assert fault(await act(site.ann, server_id, "resize", {"flavorRef": "2"}))[0] == 403
+    huge = {"name": "huge", "ram": 1024, "vcpus": 20_000, "disk": 20}
+    await site.admin.put(f"/os-quota-sets/{PROJECTS['ann']}", json={"quota_set": {"ram": -1, "cores": -1}})
+    flavor = (await site.admin.post("/flavors", json={"flavor": huge})).json()["flavor"]["id"]
+    before = await usage(site)
+    server = await done(site, server_id, "resize", {"flavorRef": flavor})
+    assert (server["status"], await usage(site)) == ("ACTIVE", before)
+    [last, *_] = (await site.ann.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert (last["action"], last["message"]) == ("resize", "Error")
+
+
+async def test_others_servers_are_not_there(site: Site) -> None:
+    server_id = await site.boot()
+    asks = {"pause": None, "suspend": None, "lock": None, "unlock": None, "rescue": None, "unrescue": None,
+            "rebuild": {"imageRef": site.image}, "resize": {"flavorRef": "2"}, "confirmResize": None,
+            "revertResize": None}  # fmt: skip
+    for action, value in asks.items():
+        assert (await act(site.bob, server_id, action, value)).status_code == 404, action
+        assert (await act(site.eve, server_id, action, value)).status_code == 403, action
+    assert (await site.servers.get(ALL, server_id)).phase == "active"
