@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kilonova.cloud.server import store
 from kilonova.cloud.server.model import Server
@@ -18,15 +18,22 @@ Prepare = Callable[[Tx, Server], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """More to check and to do for a command: (columns of the server, additions to the frame)."""
 
 
+_FLOWS: Final = {"reset": "server_reboot", "migrate": "server_resize"}
+
+
+def flow_of(event: str) -> str:
+    """The name of the flow that an event begins."""
+    return _FLOWS.get(event, f"server_{event}")
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a command does: `event` moves the server, `flow` does the work (server_EVENT), `action` is its public name.
+    """What a command does: `event` moves the server, its flow does the work, `action` is its public name.
 
     `homeless`: also for a server that is on no host.
     """
 
     event: str
-    flow: str = ""
     action: str = ""
     frame: Mapping[str, Any] = field(default_factory=dict)
     homeless: bool = False
@@ -62,7 +69,7 @@ class Commands:
     def start(self, tx: Tx, context: Context, server: Server, act: Act, frame: dict[str, Any] | None = None) -> None:
         """Write the operation that does it."""
         self._operations.start(
-            tx, act.flow or f"server_{act.event}", Lock("server", server.id), frame or dict(act.frame),
+            tx, flow_of(act.event), Lock("server", server.id), frame or dict(act.frame),
             action=act.action or act.event, project_id=server.project_id, user_id=context.user_id,
             request_id=context.request_id,
         )  # fmt: skip

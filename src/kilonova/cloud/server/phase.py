@@ -27,16 +27,8 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "unrescue": ("unrescuing", ("rescued",)),
         "rebuild": ("rebuilding", ("active", "stopped", "error")),
         "resize": ("resizing", ("active", "stopped")),
-        "migrate": ("resizing", ("active", "stopped")),
         "confirm": ("confirming", ("resized",)),
         "revert": ("reverting", ("resized",)),
-        "image": ("imaging", ("active", "stopped", "paused", "suspended")),
-        "backup": ("backing", ("active", "stopped", "paused", "suspended")),
-        "shelve": ("shelving", ("active", "stopped", "paused", "suspended")),
-        "unshelve": ("unshelving", ("shelved",)),
-        "evacuate": ("evacuating", ("active", "stopped", "error")),
-        "attach": ("attaching", ("active", "paused", "stopped")),
-        "detach": ("detaching", ("active", "paused", "stopped")),
     }
 )
 """What someone asks for: (what the server is doing then, the resting states that it is allowed in)."""

@@ -85,7 +85,7 @@ class ServerService:
 
     async def reboot(self, context: Context, scope: Scope, server_id: str, kind: RebootKind) -> None:
         """Restart: SOFT asks the guest (an active one), HARD pulls the plug (also of a stopped or failed one)."""
-        act = Act("reboot" if kind == "SOFT" else "reset", flow="server_reboot", action="reboot", frame={"kind": kind})
+        act = Act("reboot" if kind == "SOFT" else "reset", action="reboot", frame={"kind": kind})
         await self._commands.act(context, scope, server_id, act)
 
     async def rename(self, context: Context, scope: Scope, server_id: str, **values: Any) -> Server:
