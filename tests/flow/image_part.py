@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kilonova.cloud.image import account
 from kilonova.cloud.image.importing import DIRECT, WEB, ImageImports
-from kilonova.cloud.image.model import NewImage
+from kilonova.cloud.image.model import Filter, NewImage, Page
 from kilonova.cloud.image.remote import Allowed
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.image.sweep import ImageSweep
@@ -40,8 +40,8 @@ class Images:
         self.blobs = DirectoryBlobs(place / "images", keep_free=0)
         self.source = self
         self._db, self._admin = db, admin
-        self._service = ImageService(db, self.blobs, ops)
-        self._uploads = ImageUpload(db, self.blobs, clock)
+        self.service = ImageService(db, self.blobs, ops)
+        self.uploads = ImageUpload(db, self.blobs, clock)
         self._imports = ImageImports(db, ops, Allowed())
 
     async def read(self, uri: str) -> AsyncIterator[bytes]:
@@ -50,14 +50,14 @@ class Images:
 
     async def create(self, *, staged: bool = False) -> str:
         """A queued image, or one whose bytes are staged."""
-        image = await self._service.create(self._admin, NewImage("i", disk_format="raw", container_format="bare"))
+        image = await self.service.create(self._admin, NewImage("i", disk_format="raw", container_format="bare"))
         if staged:
-            await self._uploads.stage(self._admin, image.id, self.read(URI))
+            await self.uploads.stage(self._admin, image.id, self.read(URI))
         return image.id
 
     async def begin(self, image_id: str) -> str:
         """Start to import it, from where its bytes are."""
-        staged = (await self._service.get(self._admin, image_id)).staged is not None
+        staged = (await self.service.get(self._admin, image_id)).staged is not None
         method, uri = (DIRECT, None) if staged else (WEB, URI)
         await self._imports.start(self._admin, image_id, method, uri, {})
         return image_id
@@ -65,7 +65,7 @@ class Images:
     async def look(self, image_id: str) -> Seen | None:
         """The image; None when it is gone."""
         try:
-            image = await self._service.get(self._admin, image_id)
+            image = await self.service.get(self._admin, image_id)
         except NotFound:
             return None
         if image.status == "active":
@@ -76,12 +76,16 @@ class Images:
     async def delete(self, image_id: str) -> None:
         """Delete it, however gone it is already."""
         try:
-            await self._service.delete(self._admin, image_id)
+            await self.service.delete(self._admin, image_id)
         except NotFound:
             return
 
     async def empty(self) -> bool:
         """Whether nothing of any image is left once it was swept: no bytes, no charge, no task that has not ended."""
+        for image in await self.service.list(self._admin, Filter(), Page(limit=100)):
+            if image.status != "active":
+                return False
+            await self.service.delete(self._admin, image.id)
         await ImageSweep(self._db, self.blobs).sweep()
         uses = await self._db.read(lambda tx: account.uses(tx, self._admin.project_id or ""))
         running = await self._imports.list(self._admin, "processing", None, ("created_at", True), 1, None)

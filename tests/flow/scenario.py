@@ -100,6 +100,16 @@ async def _rebuild(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _image(world: World, server_id: str) -> str:
+    await world.imaging.create(ADMIN, ALL, server_id, "copy", {})
+    return server_id
+
+
+async def _backup(world: World, server_id: str) -> str:
+    await world.imaging.backup(ADMIN, ALL, server_id, "copy", "daily", 1, {})
+    return server_id
+
+
 async def _resize(world: World, server_id: str) -> str:
     await world.actions.resize(ADMIN, ALL, server_id, LARGER)
     return server_id
@@ -152,6 +162,8 @@ SCENARIOS = {
     "rescue": Scenario("server_rescue", World.boot, _rescue, "rescued", "active", 1),
     "unrescue": Scenario("server_unrescue", _after(_rescue), _unrescue, "active", "rescued", 1),
     "rebuild": Scenario("server_rebuild", World.boot, _rebuild, "active", "active", 1, ("error",)),
+    "image": Scenario("server_image", World.boot, _image, "active", "active", 0),
+    "backup": Scenario("server_backup", _after(_stop), _backup, "stopped", "stopped", 0),
     "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1),
     "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0),
     "revert": Scenario("server_revert", _after(_resize), _revert, "active", "resized", 1),

@@ -28,6 +28,8 @@ from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.server import store as servers
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.model import FlavorCopy, NewServer, Server
 from kilonova.cloud.server.nodes import Nodes
@@ -175,8 +177,17 @@ class World:
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
         self.actions = ServerActions(self.db, self.ops)
+        self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(
-            self.db, self.bus, self.clock, self.ops, document_store, _ticket, "abcdef", silence=self._silence
+            self.db,
+            self.bus,
+            self.clock,
+            self.ops,
+            document_store,
+            _ticket,
+            "abcdef",
+            silence=self._silence,
+            deposits=Deposits(self.db, self.images.uploads),
         )
         mac = mac_source(random.Random(self.seed).randbytes)
         ground = Ground(self.db, new_uuid, mac, lambda _: None)  # hosts learn it by their digest
@@ -211,6 +222,7 @@ class World:
         """Another worker; on SQLite, where there is one process, it is also the one that accepts requests."""
         life = Life(self.db, self.bus)
         given: dict[str, Any] = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
+        given |= {"images": self.images.service}
         given |= {"blobs": self.images.blobs, "source": self.images.source}
         flows = [cls(**{name: given[name] for name in _needs(cls)}) for cls in flow_classes()]
         for flow in flows:

@@ -26,6 +26,8 @@ from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
@@ -95,9 +97,11 @@ class Site:
         self.images = ImageService(db, self.blobs, self.ops)
         self.uploads = ImageUpload(db, self.blobs, self.clock)
         self.flavors, self.keypairs, self.quotas = FlavorService(db), KeypairService(db), QuotaService(db)
-        self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60)
+        self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60,
+                             deposits=Deposits(db, self.uploads))  # fmt: skip
         self.services = ComputeServices(
             servers=self.servers, actions=ServerActions(db, self.ops),
+            imaging=ServerImages(db, self.ops, self.images),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             project_exists=self.project_exists, groups=self.networks.groups,
@@ -142,7 +146,7 @@ class Site:
         await self.agent.start()
         if work:
             db, nodes, network = self.db, self.nodes, self.networks.allocation
-            flows = server_flows(db, self.placement, network, nodes)
+            flows = server_flows(db, self.placement, network, self.images, nodes)
             pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
             self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
             await self.engine.start()

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from compute_world import PROJECTS, Site
+from compute_world import PROJECTS, Site, caller
 
+from kilonova.cloud.image.model import Filter, Image, Page
 from kilonova.core.context import ALL
+from kilonova.core.errors import NotFound
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
 
@@ -182,3 +184,68 @@ async def test_others_servers_are_not_there(site: Site) -> None:
         assert (await act(site.bob, server_id, action, value)).status_code == 404, action
         assert (await act(site.eve, server_id, action, value)).status_code == 403, action
     assert (await site.servers.get(ALL, server_id)).phase == "active"
+
+
+async def image_of(site: Site, answer: httpx.Response) -> Image:
+    assert answer.status_code == 202, answer.text
+    return await site.images.get(caller("ann"), answer.json()["image_id"])
+
+
+async def test_an_image_is_made_of_a_server(site: Site) -> None:
+    server_id = await site.boot(metadata={"a": "b"})
+    asked = {"name": "copy", "metadata": {"purpose": "test"}}
+    answer = await act(site.ann, server_id, "createImage", asked)
+    await site.settle(server_id)
+    image = await image_of(site, answer)
+    assert (image.status, image.name, image.owner, image.visibility) == ("active", "copy", PROJECTS["ann"], "private")
+    assert (image.size, image.disk_format, image.min_disk) == (1024, "raw", 1)
+    told = {key: image.properties[key] for key in ("image_type", "instance_uuid", "base_image_ref", "purpose")}
+    assert told == {
+        "image_type": "snapshot",
+        "instance_uuid": server_id,
+        "base_image_ref": site.image,
+        "purpose": "test",
+    }
+    assert (await show(site, server_id))["status"] == "ACTIVE"
+    copy = await site.boot(imageRef=image.id)
+    assert (await show(site, copy))["image"]["id"] == image.id
+    old = {"openstack-api-version": "compute 2.44"}
+    path = f"/servers/{server_id}/action"
+    answer = await site.ann.post(path, json={"createImage": {"name": "old"}}, headers=old)
+    assert answer.headers["location"].startswith("http://cloud/image/v2/images/")
+    assert (await act(site.ann, server_id, "createImage", {"name": "busy"})).status_code == 409
+    await site.settle(server_id)
+    for bad in ({}, {"name": ""}, {"name": "x", "metadata": {"a": 1}}):
+        assert (await act(site.ann, server_id, "createImage", bad)).status_code == 400
+
+
+async def test_of_backups_the_newest_stay(site: Site) -> None:
+    server_id = await site.boot()
+    made = []
+    for name in ("one", "two", "three"):
+        asked = {"name": name, "backup_type": "daily", "rotation": "2"}
+        made.append((await act(site.ann, server_id, "createBackup", asked)).json()["image_id"])
+        await site.settle(server_id)
+    weekly = {"name": "w", "backup_type": "weekly", "rotation": 1}
+    made.append((await act(site.ann, server_id, "createBackup", weekly)).json()["image_id"])
+    await site.settle(server_id)
+    page = await site.images.list(caller("ann"), Filter(properties={"image_type": "backup"}), Page())
+    assert [image.id for image in page] == made[:0:-1]
+    for bad in ({**weekly, "rotation": -1}, {"name": "x", "rotation": 1}, {**weekly, "rotation": "two"}):
+        assert (await act(site.ann, server_id, "createBackup", bad)).status_code == 400
+
+
+async def test_a_server_deleted_while_its_image_is_made_leaves_none(site: Site) -> None:
+    server_id = await site.boot(metadata={"fake.delay.copy_root": "5"})
+    answer = await act(site.ann, server_id, "createImage", {"name": "copy"})
+    assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
+    assert await site.settle(server_id) == ""
+    with pytest.raises(NotFound):
+        await image_of(site, answer)
+
+
+async def test_no_room_for_an_image_is_told_at_once(site: Site) -> None:
+    server_id = await site.boot()
+    await site.quotas.set(PROJECTS["ann"], {"image_count": 0})
+    assert (await act(site.ann, server_id, "createImage", {"name": "copy"})).status_code == 403
+    assert (await show(site, server_id))["OS-EXT-STS:task_state"] is None

@@ -53,6 +53,8 @@ from kilonova.cloud.server import consumer_store
 from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
@@ -153,14 +155,15 @@ class Control:
         self.placement = Placement(self.db, self.clock, chance)
         self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
         self.server_actions = ServerActions(self.db, self.operations)
+        self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
         self.link = NodeLink(
             self.db, self.bus, self.clock, self.operations, document_store, self.images.ticket,
-            self.cloud_id, ratio=ratio, zone=settings.zone,
+            self.cloud_id, ratio=ratio, zone=settings.zone, deposits=Deposits(self.db, self.uploads),
         )  # fmt: skip
         allocation = self.networks.allocation
         flows = (
-            *server_flows(self.db, self.placement, allocation, self.nodes),
+            *server_flows(self.db, self.placement, allocation, self.images, self.nodes),
             ImageImport(self.db, self.blobs, self.image_source, settings.max_image_gb * GIB),
         )
         pace = Pace(renew=0) if sole else Pace()

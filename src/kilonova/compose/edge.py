@@ -65,6 +65,7 @@ def _compute(control: Control) -> Service:
     services = ComputeServices(
         servers=control.servers,
         actions=control.server_actions,
+        imaging=control.server_images,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

@@ -23,7 +23,7 @@ from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.net.filter import link_local
 from kilonova.node.driver.net.port import NetDriver
-from kilonova.node.driver.virt.port import VirtDriver
+from kilonova.node.driver.virt.port import Virt
 from kilonova.node.journal import Journal
 from kilonova.node.keeper import Keeper
 from kilonova.node.metadata import MetadataServer
@@ -53,7 +53,7 @@ BATCH: Final = 100
 class Drivers:
     """What this host is made of."""
 
-    virt: VirtDriver
+    virt: Virt
     net: NetDriver
     block: BlockDriver
 

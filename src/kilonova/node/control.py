@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from kilonova.kit.bus import Bus
 from kilonova.wire.node import (
     Ack,
+    DepositAnswer,
+    DepositChunk,
     Digest,
     DigestAnswer,
     Docs,
@@ -22,6 +24,7 @@ from kilonova.wire.node import (
 )
 
 A = TypeVar("A", bound=msgspec.Struct)
+DEPOSIT_PATIENCE: Final = 120.0
 
 
 class Control:
@@ -51,10 +54,14 @@ class Control:
         """Ask where an image's bytes are; the url is empty when there is no such image (any more)."""
         return await self._call("control.ticket", request, ImageTicket)
 
+    async def deposit(self, chunk: DepositChunk) -> DepositAnswer:
+        """Hand over a part of a disk. The last one is answered when all is hashed and on stable storage."""
+        return await self._call("control.deposit", chunk, DepositAnswer, DEPOSIT_PATIENCE)
+
     def heartbeat(self, beat: Heartbeat) -> None:
         """Say that this node lives."""
         self._bus.wake("control.heartbeat", msgspec.msgpack.encode(beat))
 
-    async def _call(self, address: str, message: msgspec.Struct, answer: type[A]) -> A:
-        data = await self._bus.call(address, msgspec.msgpack.encode(message), self._patience)
+    async def _call(self, address: str, message: msgspec.Struct, answer: type[A], patience: float = 0.0) -> A:
+        data = await self._bus.call(address, msgspec.msgpack.encode(message), patience or self._patience)
         return msgspec.msgpack.decode(data, type=answer)

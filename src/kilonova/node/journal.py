@@ -25,6 +25,7 @@ class Record(msgspec.Struct, kw_only=True):
     boot_count: int = 0
     soft_reboots: int = 0
     hard_reboots: int = 0
+    deposits: int = 0
     host_boot: str = ""
     intent: str = ""
     error: GuestError | None = None

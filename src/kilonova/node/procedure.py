@@ -16,9 +16,10 @@ from typing import Final
 from kilonova.guestdata.config_drive import render
 from kilonova.guestdata.openstack import SEED_BYTES
 from kilonova.node.control import Control
+from kilonova.node.deposit import deposit
 from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
-from kilonova.node.driver.virt.port import GuestState, VirtDriver
+from kilonova.node.driver.virt.port import GuestState, Virt
 from kilonova.node.journal import Journal, Record
 from kilonova.node.network import Networks
 from kilonova.wire.guest import GuestError, GuestObservation, GuestSpec, ImageRef, ObservedPower
@@ -34,7 +35,7 @@ class Hands:
 
     host_id: str
     boot_id: str
-    virt: VirtDriver
+    virt: Virt
     block: BlockDriver
     networks: Networks
     control: Control
@@ -52,7 +53,11 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
     state = await hands.virt.get(spec.server_id)
     if state is None and record.boot_count > 0 and record.version >= spec.version:
         return await observe(hands, spec, record, cause="the hypervisor does not know the guest any more")
-    if spec.power == "stopped":
+    if spec.deposit_to and spec.deposits > record.deposits:
+        copier = hands.virt if state is not None and state.state in ("running", "paused") else None
+        await deposit(hands.host_id, hands.control, hands.block, copier, spec, stage)
+        record.deposits = spec.deposits
+    elif spec.power == "stopped":
         await _stop(hands, spec, state)
         if spec.boot_count > record.boot_count:
             # To be found ready: a disk that cannot be made so is told now, not at the next start.

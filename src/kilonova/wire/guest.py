@@ -57,6 +57,9 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     `image` (ephemeral and swap stay with `preserve_ephemeral`). `mark` names a state of the root disk that shall be
     kept, the one before its first start under that mark; `restore` names the one to return to. With `rescue` the guest
     starts from a fresh disk of that image and has its own disks beside it.
+
+    `deposits` is a level too: how often a copy of the root disk, as it was at one moment, shall have been given to the
+    control plane; the last one becomes the image `deposit_to`.
     """
 
     server_id: str
@@ -84,6 +87,8 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     mark: str = ""
     restore: str = ""
     rescue: ImageRef | None = None
+    deposits: int = 0
+    deposit_to: str = ""
 
 
 class GuestError(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ node → control  `report`  observations in per-host sequence, sent again until 
 node → control  `digest`  each 10 s ± jitter: a hash of what the node holds; the answer is what it should hold
 node → control  `fetch`   the documents that it lacks
 node → control  `ticket`  where the bytes of an image are
+node → control  `deposit` parts of a copy of a guest's disk, in order, each answered before the next one
 control → node  `nudge`   a hint that desired state changed, with the changed guests; its loss costs a digest interval
 control → node  `ask`     a question to a running node: console output, or its real world for the audit
 """
@@ -127,6 +128,30 @@ class Docs(msgspec.Struct, frozen=True, kw_only=True):
     routers: tuple[RouterDoc, ...] = ()
     ports: tuple[PortDoc, ...] = ()
     address_sets: tuple[AddressSetDoc, ...] = ()
+
+
+class DepositChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a copy of a guest's disk, which becomes the image that the guest's spec names. Parts come in order;
+    one at offset 0 begins anew. `size` is what there will be in all."""
+
+    host_id: str
+    server_id: str
+    image_id: str
+    disk_format: str
+    offset: int
+    size: int
+    data: bytes
+
+    @property
+    def is_last(self) -> bool:
+        return self.offset + len(self.data) >= self.size
+
+
+class DepositAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a part was taken; after the last one, whether the image is whole. `again`: beginning anew may help."""
+
+    error: str = ""
+    again: bool = False
 
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True):

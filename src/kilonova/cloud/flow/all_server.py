@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kilonova.cloud.flow import server_create, server_delete
+from kilonova.cloud.flow import server_create, server_delete, server_image
 from kilonova.cloud.flow.server_confirm import ServerConfirm
 from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
+from kilonova.cloud.flow.server_image import ServerBackup, ServerImage
 from kilonova.cloud.flow.server_pause import ServerPause
 from kilonova.cloud.flow.server_reboot import ServerReboot
 from kilonova.cloud.flow.server_rebuild import ServerRebuild
@@ -30,7 +31,11 @@ class Network(server_create.Network, server_delete.Network, Protocol):
     """The part of the network service that servers need."""
 
 
-def server_flows(db: Database, placement: Placement, network: Network, nodes: Nodes) -> list[Flow]:
+class Images(server_delete.Images, server_image.Images, Protocol):
+    """The part of the image service that servers need."""
+
+
+def server_flows(db: Database, placement: Placement, network: Network, images: Images, nodes: Nodes) -> list[Flow]:
     """One of each."""
     on_one_host = (
         ServerStart, ServerStop, ServerReboot, ServerPause, ServerUnpause, ServerSuspend, ServerResume, ServerRescue,
@@ -38,7 +43,9 @@ def server_flows(db: Database, placement: Placement, network: Network, nodes: No
     )  # fmt: skip
     return [
         ServerCreate(db, placement, network, nodes),
-        ServerDelete(db, network, nodes),
+        ServerDelete(db, network, images, nodes),
         ServerResize(db, placement, nodes),
+        ServerImage(db, images, nodes),
+        ServerBackup(db, images, nodes),
         *(flow(db, nodes) for flow in on_one_host),
     ]

@@ -80,7 +80,8 @@ def tell(tx: Tx, nodes: Nodes, host_id: str, spec: GuestSpec) -> None:
 
 
 def change(tx: Tx, nodes: Nodes, guest: Guest, request_id: str, **values: Any) -> None:
-    """A new version of a guest's spec."""
+    """A new version of a guest's spec. What was to be given away once is not asked for again."""
+    values = {"deposit_to": "", **values}
     spec = msgspec.structs.replace(guest.spec, version=guest.spec.version + 1, request_id=request_id, **values)
     tell(tx, nodes, guest.host_id, spec)
 

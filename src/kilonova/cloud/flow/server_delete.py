@@ -24,14 +24,23 @@ class Network(Protocol):
         """Delete the ports made for a server, unbind those a user brought; again does nothing."""
 
 
+class Images(Protocol):
+    """The part of the image service that a deletion needs."""
+
+    def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
+        """Forget an owner's images of a server that have no bytes yet."""
+
+
 class ServerDelete:
-    """Frame: nothing. Whatever was under way has been superseded, and the server's fence raised."""
+    """Frame: `copying`, whether an image waits for the server's disk. Whatever was under way has been superseded, and
+    the server's fence raised."""
 
     name: ClassVar[str] = "server_delete"
     deadline: ClassVar[float] = 3600.0
 
-    def __init__(self, db: Database, network: Network, nodes: Nodes, patience: float = 90.0) -> None:
+    def __init__(self, db: Database, network: Network, images: Images, nodes: Nodes, patience: float = 90.0) -> None:
         self._db = db
+        self._images = images
         self._network = network
         self._nodes = nodes
         self._patience = patience
@@ -45,7 +54,10 @@ class ServerDelete:
         """Tell every host that has a guest of the server that it shall be gone."""
 
         def commit(tx: Tx) -> None:
-            fence = store.lock(tx, ALL, run.subject_id).fence
+            server = store.lock(tx, ALL, run.subject_id)
+            if run.frame.get("copying"):
+                self._images.withdraw_unfinished(tx, server.project_id, server.id)
+            fence = server.fence
             for guest in guest_store.of_server(tx, run.subject_id):
                 if guest.spec.power != "absent" or guest.spec.fence < fence:
                     guests.change(tx, self._nodes, guest, run.request_id, power="absent", fence=fence)

@@ -19,14 +19,18 @@ COUNT: Final = "image_count"
 FILLING: Final = "image_uploads"
 
 
+CLOUD: Final = "kilonova"
+"""The owner of images that the cloud makes for its own ends; they are charged to nobody."""
+
+
 def register(tx: Tx, owner: str, image_id: str) -> None:
     """Count a new record. Raises QuotaExceeded."""
-    quota.charge(tx, owner, f"image_record:{image_id}", {COUNT: 1})
+    _charge(tx, owner, f"image_record:{image_id}", {COUNT: 1})
 
 
 def begin(tx: Tx, owner: str, blob: str) -> None:
     """Count a filling. Raises QuotaExceeded."""
-    quota.charge(tx, owner, f"image_upload:{blob}", {FILLING: 1})
+    _charge(tx, owner, f"image_upload:{blob}", {FILLING: 1})
 
 
 def stage(tx: Tx, owner: str, blob: str, size: int) -> None:
@@ -43,7 +47,7 @@ def end(tx: Tx, blob: str | None) -> None:
 
 def keep(tx: Tx, owner: str, image_id: str, blob: str | None, size: int) -> None:
     """A filling has ended well: its bytes are the image's. Raises QuotaExceeded."""
-    quota.charge(tx, owner, f"image:{image_id}", {BYTES: size})
+    _charge(tx, owner, f"image:{image_id}", {BYTES: size})
     end(tx, blob)
 
 
@@ -65,9 +69,14 @@ def hand_over(tx: Tx, owner: str, image_id: str, size: int | None) -> None:
 
 def room(tx: Tx, owner: str, resource: str) -> int | None:
     """How much more fits; None without a limit."""
-    return quota.uses(tx, owner, [resource])[resource].room
+    return None if owner == CLOUD else quota.uses(tx, owner, [resource])[resource].room
 
 
 def uses(tx: Tx, owner: str) -> Mapping[str, Use]:
     """All four resources of a project."""
     return quota.uses(tx, owner, [BYTES, STAGED, COUNT, FILLING])
+
+
+def _charge(tx: Tx, owner: str, consumer: str, amounts: Mapping[str, int]) -> None:
+    if owner != CLOUD:
+        quota.charge(tx, owner, consumer, amounts)

@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from kilonova.cloud.image import account, query, store, task_store
 from kilonova.cloud.image.change import apply, check_bounds
 from kilonova.cloud.image.content import DISK_CONTAINERS
-from kilonova.cloud.image.model import ACTIVE, DEACTIVATED, IMPORTING, Change, Deed, Filter, Image, NewImage, Page
+from kilonova.cloud.image.model import (
+    ACTIVE,
+    DEACTIVATED,
+    IMPORTING,
+    QUEUED,
+    SAVING,
+    Change,
+    Deed,
+    Filter,
+    Image,
+    NewImage,
+    Page,
+)
 from kilonova.cloud.quota.model import Use
 from kilonova.core.context import ALL, Context, Scope
 from kilonova.core.errors import Conflict, Failure, Forbidden, Invalid, Lost, NotFound, Unavailable
@@ -22,6 +34,7 @@ from kilonova.wire.node import ImageTicket
 
 _AS_RAW = frozenset({"gpt", "ami", "aki", "ari"})
 _ATTEMPTS = 5
+_MOST_ROTATED = 1000
 
 
 class ImageService:
@@ -40,31 +53,56 @@ class ImageService:
         owner = wanted.owner or context.project_id
         if not owner or (owner != context.project_id and not context.is_admin):
             raise Forbidden("You are not permitted to create images owned by another project.")
+        return await self._db.write(lambda tx: self.draft(tx, owner, wanted))
+
+    def draft(self, tx: Tx, owner: str, wanted: NewImage) -> Image:
+        """As `create`, in the caller's transaction and for the owner that it names."""
         check_bounds(wanted.properties, wanted.tags)
         image_id = wanted.id or self._new_id()
+        new = Image(
+            id=image_id,
+            owner=owner,
+            name=wanted.name,
+            visibility=wanted.visibility,
+            disk_format=wanted.disk_format,
+            container_format=wanted.container_format,
+            min_disk=wanted.min_disk,
+            min_ram=wanted.min_ram,
+            protected=wanted.protected,
+            hidden=wanted.hidden,
+            properties=dict(wanted.properties),
+            tags=tuple(sorted(set(wanted.tags))),
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+        account.register(tx, owner, image_id)
+        store.add(tx, new)
+        return new
 
-        def work(tx: Tx) -> Image:
-            new = Image(
-                id=image_id,
-                owner=owner,
-                name=wanted.name,
-                visibility=wanted.visibility,
-                disk_format=wanted.disk_format,
-                container_format=wanted.container_format,
-                min_disk=wanted.min_disk,
-                min_ram=wanted.min_ram,
-                protected=wanted.protected,
-                hidden=wanted.hidden,
-                properties=dict(wanted.properties),
-                tags=tuple(sorted(set(wanted.tags))),
-                created_at=tx.now,
-                updated_at=tx.now,
-            )
-            account.register(tx, owner, image_id)
-            store.add(tx, new)
-            return new
+    def withdraw(self, tx: Tx, image_id: str) -> None:
+        """Move a record to history in the caller's transaction, if it is still there; the sweep removes its bytes."""
+        try:
+            old = store.get(tx, ALL, image_id)
+        except NotFound:
+            return
+        account.forget(tx, old.id, old.blob)
+        store.bury(tx, old)
 
-        return await self._db.write(work)
+    def rotate(self, tx: Tx, owner: str, properties: Mapping[str, str], keep: int) -> None:
+        """Withdraw an owner's images with these properties, but the `keep` newest."""
+        wanted = Filter(equal={"owner": owner}, properties=properties)
+        for old in query.page(tx, ALL, wanted, Page(limit=_MOST_ROTATED))[keep:]:
+            self.withdraw(tx, old.id)
+
+    def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
+        """Withdraw an owner's images of a server that have no bytes yet: there will be none."""
+        wanted = Filter(
+            equal={"owner": owner},
+            one_of={"status": (QUEUED, SAVING)},
+            properties={"instance_uuid": server_id, "image_location": "snapshot"},
+        )
+        for left in query.page(tx, ALL, wanted, Page(limit=_MOST_ROTATED)):
+            self.withdraw(tx, left.id)
 
     async def get(self, context: Context, image_id: str) -> Image:
         """One image that the caller may see. Raises NotFound."""

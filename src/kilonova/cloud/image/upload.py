@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from kilonova.cloud.image import account, store
 from kilonova.cloud.image.content import ContentCheck
-from kilonova.cloud.image.model import QUEUED, Image
+from kilonova.cloud.image.model import ACTIVE, QUEUED, SAVING, Image
 from kilonova.cloud.image.service import owned
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Conflict, Failure, Invalid, Lost, NotFound, QuotaExceeded, TooLarge, Unavailable
@@ -22,6 +22,8 @@ from kilonova.kit.log import Logger
 
 T = TypeVar("T")
 TOUCH_SECONDS = 15
+CLOUD: Final = Context("kilonova", None, frozenset({"admin"}), "", is_admin=True)
+"""Who uploads what nodes bring."""
 Progress = Callable[[int, int], None]
 """Called with (bytes so far, bytes announced; 0 when not)."""
 
@@ -73,6 +75,27 @@ class ImageUpload:
         done = await self._safely(context, image_id, "upload", fill)
         self._log.info("image active", image=image_id, bytes=done.size or 0, format=done.disk_format)
         return done
+
+    async def fill(self, image_id: str, disk_format: str, stream: AsyncIterable[bytes], expect: int) -> Image:
+        """Make the cloud's own copy of a disk an image: as `upload`, of the format that the copy has. One that is
+        active stays as it is, its bytes being those of an earlier try. Raises Lost (not waited for any more)."""
+
+        def work(tx: Tx) -> Image:
+            image = store.get(tx, ALL, image_id)
+            if image.status == SAVING and image.blob is not None:
+                # Whoever took that copy is gone: a node begins anew only then.
+                store.give_up_upload(tx, image_id, image.blob)
+                image = store.get(tx, ALL, image_id)
+            if image.status != QUEUED:
+                return image
+            return store.change(tx, image, replace(image, disk_format=disk_format, container_format="bare"))
+
+        image = await self._db.write(work)
+        if image.status == ACTIVE:
+            async for _ in stream:
+                pass
+            return image
+        return await self.upload(CLOUD, image_id, stream, expect)
 
     async def stage(
         self, context: Context, image_id: str, stream: AsyncIterable[bytes], expect: int | None = None

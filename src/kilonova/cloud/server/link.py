@@ -11,6 +11,7 @@ import msgspec
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.server import guest_store
+from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.observe import settle
 from kilonova.core.errors import Failure
 from kilonova.kit.bus import Bus
@@ -22,6 +23,7 @@ from kilonova.wire import PROTOCOL
 from kilonova.wire.guest import GuestObservation, GuestSpec
 from kilonova.wire.node import (
     Ack,
+    DepositChunk,
     Digest,
     DigestAnswer,
     Docs,
@@ -69,6 +71,7 @@ class NodeLink:
         ratio: Ratio | None = None,
         zone: str = "nova",
         silence: float = 10.0,
+        deposits: Deposits | None = None,
     ) -> None:
         self._db = db
         self._bus = bus
@@ -80,6 +83,7 @@ class NodeLink:
         self._ratio = ratio or Ratio()
         self._zone = zone
         self._silence = silence
+        self._deposits = deposits
         self._heard: dict[str, int] = {}
         self._down: set[str] = set()
         self._networked: set[str] = set()
@@ -102,6 +106,8 @@ class NodeLink:
             answer("control.ticket", self._answer(TicketRequest, self._ticket)),
             self._bus.listen("control.heartbeat", self._heartbeat),
         ]
+        if self._deposits is not None:
+            self._stops.append(answer("control.deposit", self._answer(DepositChunk, self._deposits.take)))
         self._watch = asyncio.create_task(self._watch_silence(), name="host-watch")
 
     def tell_of_networks(self, host_ids: Sequence[str]) -> None:
@@ -115,6 +121,8 @@ class NodeLink:
         """Answer no more."""
         for stop in self._stops:
             stop()
+        if self._deposits is not None:
+            await self._deposits.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)

@@ -27,11 +27,16 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "unrescue": ("unrescuing", ("rescued",)),
         "rebuild": ("rebuilding", ("active", "stopped", "error")),
         "resize": ("resizing", ("active", "stopped")),
+        "image": ("imaging", ("active", "stopped", "paused", "suspended")),
+        "backup": ("backing", ("active", "stopped", "paused", "suspended")),
         "confirm": ("confirming", ("resized",)),
         "revert": ("reverting", ("resized",)),
     }
 )
 """What someone asks for: (what the server is doing then, the resting states that it is allowed in)."""
+
+COPYING: Final = frozenset({"imaging", "backing"})
+"""While doing these, an image waits for a copy of the server's disk."""
 
 ARRIVALS: Final[Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = MappingProxyType(
     {

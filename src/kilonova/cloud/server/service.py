@@ -11,6 +11,7 @@ from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.command import Act, Commands, refuse_locked
 from kilonova.cloud.server.demand import charges
 from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Repeat, Server
+from kilonova.cloud.server.phase import COPYING
 from kilonova.cloud.server.placement import Placement, request_for
 from kilonova.core.context import Context, Scope
 from kilonova.core.decision import Decision
@@ -71,7 +72,8 @@ class ServerService:
                 return
             self._operations.supersede(tx, Lock("server", server_id))
             moved = store.move(tx, server, "delete", fence=server.fence + 1)
-            self._commands.start(tx, context, moved, Act("delete"))
+            copying = server.phase.partition(".")[2] in COPYING
+            self._commands.start(tx, context, moved, Act("delete"), {"copying": copying})
 
         await self._db.write(work)
 

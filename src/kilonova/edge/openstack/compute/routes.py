@@ -14,6 +14,7 @@ from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
@@ -31,6 +32,7 @@ from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
+from kilonova.edge.openstack.compute.server.imaging import ImagingRoutes
 from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, MetadataRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
@@ -49,6 +51,7 @@ class ComputeServices:
 
     servers: ServerService
     actions: ServerActions
+    imaging: ServerImages
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -97,6 +100,7 @@ def build_compute(
         *ActionRoutes(s.servers, s.console).routes(),
         *PowerRoutes(s.actions).routes(),
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
+        *ImagingRoutes(s.imaging, creation).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
         *ActionLogRoutes(s.servers).routes(),

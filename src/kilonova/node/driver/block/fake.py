@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
@@ -10,10 +11,10 @@ from msgspec.structs import replace
 
 from kilonova.kit.clock import SECOND, Clock, SystemClock
 from kilonova.node.driver.block.flight import SingleFlight
-from kilonova.node.driver.block.port import Progress, Space
+from kilonova.node.driver.block.port import Part, Progress, Space
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt.fake import FakeScript
-from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.node.driver.virt.port import DiskCopier, DiskDevice
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket
 
@@ -175,6 +176,17 @@ class FakeBlock:
             DiskDevice("rescue", folder / "rescue", "qcow2"),
         )
         return tuple(device for device in devices if device.role in found)
+
+    async def export(self, spec: GuestSpec, copier: DiskCopier | None) -> AsyncGenerator[Part, None]:
+        """See the port. The disk's bytes tell which server's it is."""
+        await self._play("export")
+        if "root" not in self._disks.get(spec.server_id, _Disks()).roles:
+            raise DriverError("no_such_disk", "the guest has no root disk here")
+        if copier is not None:
+            await copier.copy_root(spec.server_id, self.root_path(spec.server_id))
+        data = f"disk of {spec.server_id}".encode().ljust(1024, b".")
+        for offset in (0, 512):
+            yield Part("raw", offset, len(data), data[offset : offset + 512])
 
     async def remove(self, server_id: str) -> None:
         """See the port."""

@@ -18,7 +18,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,13 @@ from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.block import root_disk
 from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.image_cache import CachedImage, ImageCache
-from kilonova.node.driver.block.port import Progress, Space
+from kilonova.node.driver.block.port import Part, Progress, Space
 from kilonova.node.driver.block.qemu_img import QemuImg
 from kilonova.node.driver.block.scratch import make_ephemeral, make_swap
 from kilonova.node.driver.block.tool import Account
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.offload import offload
-from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.node.driver.virt.port import DiskCopier, DiskDevice
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket
 
@@ -51,6 +51,7 @@ FORMATS: dict[Literal["root", "ephemeral", "swap", "config", "rescue"], Literal[
 }
 USE = "image"
 PARTIAL = ".partial-"
+EXPORT_BYTES = 512 * 1024
 
 
 class FileBlock:
@@ -198,6 +199,27 @@ class FileBlock:
         folder = self._folder_of(server_id)
         names = await offload(self._pool, lambda: {name for name in FORMATS if (folder / name).exists()})
         return tuple(DiskDevice(role, folder / role, kind) for role, kind in FORMATS.items() if role in names)
+
+    async def export(self, spec: GuestSpec, copier: DiskCopier | None) -> AsyncGenerator[Part, None]:
+        """See the port."""
+        folder = self._folder_of(spec.server_id)
+        root, copy = folder / "root", folder / f"{PARTIAL}export"
+        if not await offload(self._pool, root.exists):
+            raise DriverError("no_such_disk", "the guest has no root disk here")
+        try:
+            await offload(self._pool, lambda: copy.unlink(missing_ok=True))
+            await offload(self._pool, self._disks.require)
+            if copier is None:
+                await self._qemu_img.flatten(root, copy)
+            else:
+                await copier.copy_root(spec.server_id, copy)
+            size = await offload(self._pool, lambda: copy.stat().st_size)
+            with await offload(self._pool, lambda: copy.open("rb", buffering=0)) as source:
+                for offset in range(0, size, EXPORT_BYTES):
+                    data = await offload(self._pool, lambda: source.read(EXPORT_BYTES))
+                    yield Part("qcow2", offset, size, data)
+        finally:
+            await offload(self._pool, lambda: copy.unlink(missing_ok=True))
 
     async def remove(self, server_id: str) -> None:
         """See the port."""

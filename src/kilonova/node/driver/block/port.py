@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kilonova.node.driver.virt.port import DiskDevice
+from kilonova.node.driver.virt.port import DiskCopier, DiskDevice
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket
 
@@ -21,6 +21,16 @@ class Space:
 
     total: int
     free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a disk's copy, which has `size` bytes in all."""
+
+    disk_format: str
+    offset: int
+    size: int
+    data: bytes
 
 
 class BlockDriver(Protocol):
@@ -47,6 +57,10 @@ class BlockDriver(Protocol):
 
     async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
         """The disks that exist for a guest."""
+
+    def export(self, spec: GuestSpec, copier: DiskCopier | None) -> AsyncGenerator[Part, None]:
+        """A copy of the guest's root disk, whole and without backing, in parts; `copier` makes it of one that runs.
+        The copy is gone when the generator is closed. Raises `no_space`, `no_such_disk`."""
 
     async def remove(self, server_id: str) -> None:
         """Remove all of a guest's disks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -35,6 +36,9 @@ class RootState:
 
     virtual_size: int
     marks: frozenset[str]
+
+
+COPY_LIMIT: Final = Limit(cpu=3600, wall=3600.0)
 
 
 class QemuImg:
@@ -84,6 +88,11 @@ class QemuImg:
     async def grow(self, root: Path, size: int) -> None:
         """Let the guest see `size` bytes."""
         await self._change("resize", "-f", "qcow2", str(root), str(size))
+
+    async def flatten(self, root: Path, copy: Path) -> None:
+        """Make `copy` a qcow2 with all that a guest, which is off, sees of its root disk."""
+        command = ("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(root), str(copy))
+        await run(command, COPY_LIMIT)
 
     async def _change(self, verb: str, *words: str) -> None:
         await run(("qemu-img", verb, "-q", *words), self._limit)

@@ -178,6 +178,11 @@ class FakeVirt:
         guest = self._guests.get(server_id)
         return guest.console.encode()[-limit:] if guest and limit > 0 else b""
 
+    async def copy_root(self, server_id: str, target: Path) -> None:
+        """Nothing lies there: the fake block driver says what it holds."""
+        await self._act("copy_root", server_id)
+        self._require(server_id)
+
     def events(self) -> AsyncIterator[PowerEvent]:
         return self._hub.stream()
 

@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from xml.etree import ElementTree
 from kilonova import __version__
 from kilonova.kit.log import Logger
 from kilonova.node.driver.failure import DriverError
-from kilonova.node.driver.virt import console_log, domain_xml
+from kilonova.node.driver.virt import console_log, domain_xml, libvirt_copy
 from kilonova.node.driver.virt.domain_xml import Accelerator, Host, console_path
 from kilonova.node.driver.virt.event import EventHub
 from kilonova.node.driver.virt.libvirt_connection import LibvirtConnection, load_libvirt
@@ -226,6 +227,9 @@ class LibvirtVirt:
             return await asyncio.to_thread(console_log.read_tail, path, limit)
         except OSError as error:
             raise DriverError("driver", "The console log cannot be read.", detail=str(error)) from error
+
+    async def copy_root(self, server_id: str, target: Path) -> None:
+        await libvirt_copy.copy_root(self._libvirt, partial(self._with, server_id), target)
 
     def events(self) -> AsyncIterator[PowerEvent]:
         return self._hub.stream()

@@ -108,3 +108,15 @@ class VirtDriver(Protocol):
 
     def events(self) -> AsyncIterator[PowerEvent]:
         """Changes as they happen, for ever. May lose some (reconnects): the agent also lists now and then."""
+
+
+class DiskCopier(Protocol):
+    """Copies of disks of guests that run."""
+
+    async def copy_root(self, server_id: str, target: Path) -> None:
+        """Make the new file `target` a qcow2 without backing of the root disk as it is at one moment, while the guest
+        goes on; its file systems are quiet at that moment where its agent can see to it."""
+
+
+class Virt(VirtDriver, DiskCopier, Protocol):
+    """All that a host's hypervisor does."""

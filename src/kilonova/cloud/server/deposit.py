@@ -1,0 +1,101 @@
+"""Copies of guests' disks come in from nodes and become images."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+from kilonova.cloud.image.model import Image
+from kilonova.cloud.server import guest_store
+from kilonova.core.errors import Failure, Unavailable
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.log import Logger
+from kilonova.wire.node import DepositAnswer, DepositChunk
+
+log = Logger(__name__)
+SILENCE: Final = 60.0
+"""Seconds without a part after which a node counts as gone."""
+
+
+class Uploads(Protocol):
+    """The part of the image service that takes copies in."""
+
+    async def fill(self, image_id: str, disk_format: str, stream: AsyncIterator[bytes], expect: int) -> Image:
+        """Make a queued image active; one that is already stays as it is."""
+
+
+class _Arrival:
+    """One copy on its way in."""
+
+    def __init__(self, uploads: Uploads, first: DepositChunk) -> None:
+        self._parts: asyncio.Queue[bytes] = asyncio.Queue(2)
+        self.next = 0
+        self._size = first.size
+        work = uploads.fill(first.image_id, first.disk_format, self._stream(), first.size)
+        self.task = asyncio.ensure_future(work)
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        arrived = 0
+        while arrived < self._size:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    part = await self._parts.get()
+            except TimeoutError:
+                raise Unavailable("The host sends no more of the disk") from None
+            arrived += len(part)
+            yield part
+
+    async def take(self, chunk: DepositChunk) -> None:
+        """Pass a part on, as fast as it is written; the last one waits for the end. Raises what the upload raises."""
+        self.next = chunk.offset + len(chunk.data)
+        putting = asyncio.ensure_future(self._parts.put(chunk.data))
+        await asyncio.wait({putting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        if not putting.done():
+            putting.cancel()
+        if chunk.is_last or self.task.done():
+            await asyncio.shield(self.task)
+
+
+class Deposits:
+    """Takes the parts of many copies at once. A copy is cut off when its node falls silent or begins anew."""
+
+    def __init__(self, db: Database, uploads: Uploads) -> None:
+        self._db = db
+        self._uploads = uploads
+        self._arrivals: dict[str, _Arrival] = {}
+
+    async def take(self, chunk: DepositChunk) -> DepositAnswer:
+        """A part, from a host that was told to give just this; the answer says how the node is to go on."""
+        if chunk.offset == 0:
+            await self._drop(chunk.image_id)
+            if not await self._db.read(lambda tx: _is_asked(tx, chunk)):
+                return DepositAnswer(error="Nobody asks for a copy of this disk")
+            self._arrivals[chunk.image_id] = _Arrival(self._uploads, chunk)
+        arrival = self._arrivals.get(chunk.image_id)
+        if arrival is None or arrival.next != chunk.offset:
+            return DepositAnswer(error="The copy was cut off", again=True)
+        try:
+            await arrival.take(chunk)
+        except Failure as failure:
+            self._arrivals.pop(chunk.image_id, None)
+            log.warning("a copy of a disk was not taken", image=chunk.image_id, why=failure.message)
+            return DepositAnswer(error=failure.message, again=failure.retryable)
+        if chunk.is_last:
+            self._arrivals.pop(chunk.image_id, None)
+        return DepositAnswer()
+
+    async def close(self) -> None:
+        """Cut off what is coming in."""
+        for image_id in tuple(self._arrivals):
+            await self._drop(image_id)
+
+    async def _drop(self, image_id: str) -> None:
+        if (old := self._arrivals.pop(image_id, None)) is not None:
+            old.task.cancel()
+            await asyncio.gather(old.task, return_exceptions=True)
+
+
+def _is_asked(tx: Tx, chunk: DepositChunk) -> bool:
+    guest = guest_store.get(tx, chunk.host_id, chunk.server_id)
+    return guest is not None and guest.spec.deposit_to == chunk.image_id
