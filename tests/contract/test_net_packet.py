@@ -69,7 +69,8 @@ async def test_a_network_that_is_down_carries_nothing(linux: LinuxNet, stand_in:
     with b.listen(22):
         for version, up in ((2, False), (3, True)):
             await linux.apply_network(msgspec.structs.replace(inside, version=version, admin_up=up))
-            assert a.reaches("10.99.0.6", 22) is up
+            # A bridge that has just come up may lose the first packets.
+            assert any(a.reaches("10.99.0.6", 22) for _ in range(3 if up else 1)) is up
 
 
 @real

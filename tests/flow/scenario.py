@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from world import ADMIN, FLAVOR, IMAGE, World
 
+from kilonova.cloud.host import store as hosts
 from kilonova.core.context import ALL
 
 Count = Callable[[str, str], None]
@@ -24,7 +25,8 @@ POWERS = {
 class Scenario:
     """`prepare` brings a server, or an image, to where the flow starts, `start` starts it; both answer its id.
 
-    `end` and `failed` are the phases after success and after a clean undo; `boots` is how often the guest boots.
+    `end` and `failed` are the phases after success and after a clean undo; `boots` is how much
+    oftener the guest's console tells of a boot.
     `dead_ends` are phases after a failure that cannot be undone.
     """
 
@@ -110,6 +112,31 @@ async def _backup(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _shelve(world: World, server_id: str) -> str:
+    await world.moves.shelve(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _unshelve(world: World, server_id: str) -> str:
+    await world.moves.unshelve(ADMIN, ALL, server_id, None, None)
+    return server_id
+
+
+async def _orphaned(world: World) -> str:
+    """A server whose host is down, and is found to be."""
+    server_id = await world.boot()
+    host_id = await world.host_of(server_id)
+    host = next(h for h in world.hosts if h.id == host_id)
+    await host.kill()
+    await world.db.write(lambda tx: hosts.set_up(tx, host.id, False))
+    return server_id
+
+
+async def _evacuate(world: World, server_id: str) -> str:
+    await world.moves.evacuate(ADMIN, ALL, server_id, None, "secret", stopped=False)
+    return server_id
+
+
 async def _resize(world: World, server_id: str) -> str:
     await world.actions.resize(ADMIN, ALL, server_id, LARGER)
     return server_id
@@ -164,6 +191,9 @@ SCENARIOS = {
     "rebuild": Scenario("server_rebuild", World.boot, _rebuild, "active", "active", 1, ("error",)),
     "image": Scenario("server_image", World.boot, _image, "active", "active", 0),
     "backup": Scenario("server_backup", _after(_stop), _backup, "stopped", "stopped", 0),
+    "shelve": Scenario("server_shelve", World.boot, _shelve, "shelved", "active", -1),
+    "unshelve": Scenario("server_unshelve", _after(_shelve), _unshelve, "active", "shelved", 1),
+    "evacuate": Scenario("server_evacuate", _orphaned, _evacuate, "active", "active", 1, ("error",)),
     "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1),
     "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0),
     "revert": Scenario("server_revert", _after(_resize), _revert, "active", "resized", 1),
@@ -176,6 +206,7 @@ async def check(world: World, server_id: str, allowed: tuple[str, ...]) -> str:
     """The server comes to rest in one of these phases, with a reason if that is `error`; its guest agrees; the audit
     finds nothing. Answers the phase."""
     at = ""
+    await world.revive()
 
     async def agrees() -> bool:
         nonlocal at

@@ -49,6 +49,8 @@ async def _record(world: World, scenario: Scenario, often: int) -> list[Call]:
     server_id = await scenario.prepare(world)
     world.tap = listen
     server_id = await scenario.start(world, server_id)
+    await world.rest(server_id)
+    world.tap = None
     await check(world, server_id, (scenario.end,))
     await finish(world, server_id)
     return calls
@@ -122,7 +124,7 @@ async def _one(world: World, scenario: Scenario, call: Call, trap: str) -> bool:
         await world.delete(server_id)
     await resting
     reaching.cancel()
-    allowed = {"deleted": (GONE,), "fails": (scenario.end, scenario.failed)}.get(
+    allowed = {"deleted": (GONE,), "fails": (scenario.end, scenario.failed, *scenario.dead_ends)}.get(
         kind if reached else "", (scenario.end,)
     )
     await check(world, server_id, allowed)

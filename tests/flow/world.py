@@ -32,6 +32,7 @@ from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.model import FlavorCopy, NewServer, Server
+from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.phase import is_settled
 from kilonova.cloud.server.placement import Placement
@@ -177,6 +178,7 @@ class World:
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
         self.actions = ServerActions(self.db, self.ops)
+        self.moves = ServerMoves(self.db, self.ops, self.images.service)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(
             self.db,
@@ -184,7 +186,7 @@ class World:
             self.clock,
             self.ops,
             document_store,
-            _ticket,
+            self._ticket,
             "abcdef",
             silence=self._silence,
             deposits=Deposits(self.db, self.images.uploads),
@@ -233,6 +235,11 @@ class World:
         await engine.start()
         self.workers.append(worker := Worker(engine, life))
         return worker
+
+    async def _ticket(self, image_id: str) -> ImageTicket:
+        if image_id != IMAGE["image_id"]:
+            return await self.images.service.ticket(image_id)
+        return ImageTicket(url="file:///image", **{k: IMAGE[k] for k in ("sha512", "size", "disk_format")})  # type: ignore[arg-type]
 
     async def _do(self, flow: str, step: Step, run: Run) -> Any:
         return await self.tamper(flow, step).do(run)
@@ -292,7 +299,9 @@ class World:
         at = {f"server:{s}": host for s, (_, host) in phases.items()}
         at |= {f"move:{s}": host for s, (phase, host) in phases.items() if phase == "resized"}
         claims = [f"claim of {c} on {h}" for h, c in hosts.claims(tx) if at.get(c) != h]
-        ports = [f"port {p} of {s}" for p, s, _ in self.network.bound_servers(tx) if not at.get(f"server:{s}")]
+        homeless = {s for s, (phase, _) in phases.items() if phase == "shelved"}
+        bound = [(p, s) for p, s, _ in self.network.bound_servers(tx) if s not in homeless]
+        ports = [f"port {p} of {s}" for p, s in bound if not at.get(f"server:{s}")]
         return claims + ports
 
     def hurry(self) -> None:
@@ -329,6 +338,10 @@ class World:
 
         await self.until(gone, "empty hosts")
 
+    async def revive(self) -> None:
+        """Hosts that died are back."""
+        await asyncio.gather(*(h.start() for h in self.hosts if h.agent is None))
+
     async def power(self, server_id: str) -> str:
         """What the hypervisor says."""
         worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts if h.agent))
@@ -337,6 +350,8 @@ class World:
     async def boots(self, server_id: str) -> int:
         """How often the guest has booted, by its console."""
         host_id = await self.host_of(server_id) if server_id else None
+        if not any(h.id == host_id and h.agent for h in self.hosts):
+            return 0
         return (await self.truth.console(host_id or "", server_id, 100_000)).count("READY") if host_id else 0
 
     async def host_of(self, server_id: str) -> str | None:
@@ -362,10 +377,6 @@ class World:
 
 def _faulty(bus: Any, faults: Faults | None, seed: int) -> Any:
     return bus if faults is None else FaultyBus(bus, faults, random.Random(seed))
-
-
-async def _ticket(image_id: str) -> ImageTicket:
-    return ImageTicket(url="file:///image", **{k: IMAGE[k] for k in ("sha512", "size", "disk_format")})  # type: ignore[arg-type]
 
 
 def wrap(flow: str, step: str, around: Callable[[Step, Any], Awaitable[Any]]) -> Tamper:

@@ -29,6 +29,7 @@ from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
+from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
@@ -101,7 +102,7 @@ class Site:
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         self.services = ComputeServices(
             servers=self.servers, actions=ServerActions(db, self.ops),
-            imaging=ServerImages(db, self.ops, self.images),
+            imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             project_exists=self.project_exists, groups=self.networks.groups,

@@ -140,7 +140,7 @@ async def test_actions_are_refused_in_nova_s_words(still: Site) -> None:
     assert fault(await act(still.ann, server_id, "pause")) == (
         409, f"Cannot 'pause' instance {server_id} while it is in vm_state building",
     )  # fmt: skip
-    assert (await act(still.ann, server_id, "shelve")).status_code == 501
+    assert (await act(still.ann, server_id, "restore")).status_code == 501
     assert fault(await act(still.ann, server_id, "dance")) == (400, "There is no such action: dance")
     assert (await act(still.ann, server_id, "os-getVNCConsole", {"type": "novnc"})).status_code == 404
     assert (await act(still.ann, GHOST, "os-start")).status_code == 404

@@ -56,6 +56,7 @@ from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
+from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
@@ -155,6 +156,7 @@ class Control:
         self.placement = Placement(self.db, self.clock, chance)
         self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
         self.server_actions = ServerActions(self.db, self.operations)
+        self.server_moves = ServerMoves(self.db, self.operations, self.images)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
         self.link = NodeLink(

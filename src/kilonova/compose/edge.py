@@ -66,6 +66,7 @@ def _compute(control: Control) -> Service:
         servers=control.servers,
         actions=control.server_actions,
         imaging=control.server_images,
+        moves=control.server_moves,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
+from kilonova.core.ids import new_uuid
 from kilonova.node.control import Control
 from kilonova.node.driver.block.port import BlockDriver
 from kilonova.node.driver.failure import DriverError
@@ -29,12 +30,13 @@ async def deposit(
     Raises DriverError `image_refused` when it is not wanted any more or too large, Unavailable (try again).
     """
     for attempt in range(ATTEMPTS):
+        copy = new_uuid()
         async with aclosing(block.export(spec, copier)) as parts:
             again = False
             async for part in parts:
                 answer = await control.deposit(
                     DepositChunk(
-                        host_id=host_id, server_id=spec.server_id, image_id=spec.deposit_to,
+                        host_id=host_id, server_id=spec.server_id, image_id=spec.deposit_to, copy=copy,
                         disk_format=part.disk_format, offset=part.offset, size=part.size, data=part.data,
                     )
                 )  # fmt: skip

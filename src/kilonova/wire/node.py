@@ -132,11 +132,12 @@ class Docs(msgspec.Struct, frozen=True, kw_only=True):
 
 class DepositChunk(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a copy of a guest's disk, which becomes the image that the guest's spec names. Parts come in order;
-    one at offset 0 begins anew. `size` is what there will be in all."""
+    one at offset 0 of another `copy` begins anew. `size` is what there will be in all."""
 
     host_id: str
     server_id: str
     image_id: str
+    copy: str
     disk_format: str
     offset: int
     size: int

@@ -110,9 +110,21 @@ def subject(server_id: str) -> Lock:
     return Lock("guest", server_id)
 
 
+def here(tx: Tx, server: Server) -> Guest | None:
+    """The guest on the host where the server is; others are copies on their way, or left behind for a way back."""
+    return None if server.host_id is None else guest_store.get(tx, server.host_id, server.id)
+
+
 def wait_for(server_id: str, seen: int, poll: float = 10.0) -> Wait:
     """Wait for news about a server's guests since `seen` (the sum over its guests)."""
     return Wait(subject(server_id), seen, lambda tx: guest_store.seen_of(tx, server_id), poll=poll)
+
+
+def wait_on(guest: Guest, poll: float = 10.0) -> Wait:
+    """Wait for news about one guest."""
+    return Wait(
+        subject(guest.server_id), guest.seen, lambda tx: guest_store.seen_on(tx, guest.host_id, guest.server_id), poll
+    )
 
 
 def fault(failure: Failure, now: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from kilonova.cloud.flow import guest as guests
-from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server import store
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.phase import resting
@@ -64,7 +64,7 @@ class PowerFlow:
 
         def commit(tx: Tx) -> None:
             server = store.lock(tx, ALL, run.subject_id)
-            for current in guest_store.of_server(tx, run.subject_id):
+            if (current := guests.here(tx, server)) is not None:
                 values = self.change(current, server, run.frame)
                 guests.change(tx, self._nodes, current, run.request_id, **values)
 
@@ -89,18 +89,19 @@ class PowerFlow:
         return {}
 
     async def _guest(self, run: Run) -> Guest | None:
-        def work(tx: Tx) -> tuple[str, list[Guest]]:
-            return store.get(tx, ALL, run.subject_id).host_name, guest_store.of_server(tx, run.subject_id)
+        def work(tx: Tx) -> tuple[str, Guest | None]:
+            server = store.get(tx, ALL, run.subject_id)
+            return server.host_name, guests.here(tx, server)
 
         run.host, found = await self._db.read(work)
-        return found[0] if found else None
+        return found
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
         """Back to the resting state, with the desired power that belongs to it, so that nothing happens later."""
         server = store.lock(tx, ALL, run.subject_id)
         moved = store.move(tx, server, "return", fault=guests.fault(failure, tx.now))
         wanted = POWERS.get(resting(moved.phase), "stopped")
-        for guest in guest_store.of_server(tx, run.subject_id):
+        if (guest := guests.here(tx, moved)) is not None:
             restored = self.restore(guest, moved, run.frame)
             guests.change(tx, self._nodes, guest, run.request_id, **{"power": wanted, **restored})
 
@@ -123,15 +124,17 @@ class TurnFlow(PowerFlow):
             return gone
 
         def commit(tx: Tx) -> None:
-            for current in guest_store.of_server(tx, run.subject_id):
+            if (current := guests.here(tx, store.get(tx, ALL, run.subject_id))) is not None:
                 guests.change(tx, self._nodes, current, run.request_id, power="stopped")
 
         return Next(commit, wait=guests.subject(run.subject_id))
 
     async def _halted(self, run: Run) -> Next | Wait | Fail:
-        guest = await self._guest(run)
-        ending = judge(guest, run, "stopped")
+        ending = judge(await self._guest(run), run, "stopped")
         return await self._tell(run) if ending is None else ending
+
+    def _judge(self, guest: Guest | None, run: Run) -> Wait | Fail | None:
+        return judge(guest, run, self.power(run.frame))
 
     def restore(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         """A guest that was to run has been stopped: it is started again."""
@@ -154,7 +157,7 @@ def judge(guest: Guest | None, run: Run, expected: str) -> Wait | Fail | None:
     if not guest.host_up:
         return Fail(Conflict("The server's host went down"))
     if not guest.reached():
-        return guests.wait_for(run.subject_id, guest.seen)
+        return guests.wait_on(guest)
     if guest.error is not None:
         return Fail(Failure(guest.error.message, detail=guest.error.detail))
     power = guest.observed.power if guest.observed else "unknown"

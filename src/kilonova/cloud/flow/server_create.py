@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Final, Protocol
 
 import msgspec
 
 from kilonova.cloud.flow import guest as guests
+from kilonova.cloud.flow import landing
 from kilonova.cloud.host import store as hosts
-from kilonova.cloud.host.model import Demand, Host
 from kilonova.cloud.network.model import CheckedNics, Nic
-from kilonova.cloud.placement import allocation_store as allocations
-from kilonova.cloud.placement.demand import Offers, Takes
-from kilonova.cloud.scheduler.filters import Request
 from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.demand import HERE
 from kilonova.cloud.server.model import Guest, NicView, Server
 from kilonova.cloud.server.nodes import Nodes
-from kilonova.cloud.server.placement import Placement, request_for
+from kilonova.cloud.server.placement import Placement
 from kilonova.core.context import ALL
-from kilonova.core.decision import Decision
-from kilonova.core.errors import Conflict, Failure, NoCapacity, Unavailable
+from kilonova.core.errors import Conflict, Failure
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Commit, Done, Fail, Next, Run, Step, Wait
 from kilonova.wire.network import PortDoc
@@ -60,24 +56,20 @@ class ServerCreate:
             Step("spawn", self._seen_running, self._abandon, event="compute__do_build_and_run_instance"),
         )
 
-    async def _place(self, run: Run) -> Next | Fail:
+    async def _place(self, run: Run) -> Next:
         """Choose among all hosts, then claim the first of the best that still has room."""
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
-        offered = await self._placement.offers(server.flavor)
-        request = request_for(
+        spot = await landing.choose(
+            self._placement,
             server.flavor,
+            run,
             zone=server.requested_zone,
             host=run.frame.get("host"),
-            exclude=frozenset(run.frame["exclude"]),
-            offered=offered,
+            exclude=run.frame["exclude"],
         )
-        decision = await self._placement.choose(request, fresh=run.attempt > 0)
-        if not decision.chosen:
-            return Fail(_no_host(decision, run))
-        run.details = f"chose among {decision.considered} hosts"
 
         def commit(tx: Tx) -> None:
-            host = _claim(tx, decision, request, server, offered)
+            host = landing.claim(tx, spot, server, HERE + server.id)
             current = store.lock(tx, ALL, server.id)
             store.move(tx, current, "place", host_id=host.id, host_name=host.name, zone=host.zone)
             tx.after_commit(lambda: self._placement.taken(host.id, server.flavor))
@@ -190,29 +182,3 @@ def _view(nic: Nic) -> NicView:
         mac=nic.mac,
         addresses=tuple(nic.addresses),
     )
-
-
-def _claim(tx: Tx, decision: Decision, request: Request, server: Server, offered: Offers | None) -> Host:
-    """Claim the first chosen host that still has room, with what else is asked for. Raises Unavailable (try again) when
-    none of them has."""
-    consumer = f"server:{server.id}"
-    for host_id in decision.chosen:
-        host = hosts.get(tx, host_id)
-        demand = Demand(request.vcpus, request.memory_mb + host.memory_overhead, request.disk_gb)
-        if hosts.take_claim(tx, host_id, consumer, demand):
-            if offered is None or _take(tx, server, offered.ways[host_id]):
-                return host
-            hosts.release(tx, consumer, host_id)
-    raise Unavailable("Every chosen host was taken meanwhile", detail=msgspec.json.encode(decision.chosen).decode())
-
-
-def _take(tx: Tx, server: Server, ways: Sequence[Takes]) -> bool:
-    """Allocate by the first way that still has room; a way that takes nothing (traits alone) always has."""
-    owner = allocations.server_consumer(server.id, server.project_id, server.user_id, server.fence)
-    return any(not takes or allocations.take(tx, owner, takes) for takes in ways)
-
-
-def _no_host(decision: Decision, run: Run) -> NoCapacity:
-    before = run.frame.get("errors", [])
-    tail = f" (before that, {len(before)} failed: {before[-1].partition(': ')[2]})" if before else ""
-    return NoCapacity(f"No valid host was found: {decision.explain()}{tail}", detail="; ".join(before))

@@ -30,6 +30,9 @@ class Images(Protocol):
     def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
         """Forget an owner's images of a server that have no bytes yet."""
 
+    def withdraw(self, tx: Tx, image_id: str) -> None:
+        """Forget an image, if it is still there."""
+
 
 class ServerDelete:
     """Frame: `copying`, whether an image waits for the server's disk. Whatever was under way has been superseded, and
@@ -54,10 +57,9 @@ class ServerDelete:
         """Tell every host that has a guest of the server that it shall be gone."""
 
         def commit(tx: Tx) -> None:
-            server = store.lock(tx, ALL, run.subject_id)
             if run.frame.get("copying"):
-                self._images.withdraw_unfinished(tx, server.project_id, server.id)
-            fence = server.fence
+                self._images.withdraw_unfinished(tx, run.operation.project_id, run.subject_id)
+            fence = store.lock(tx, ALL, run.subject_id).fence
             for guest in guest_store.of_server(tx, run.subject_id):
                 if guest.spec.power != "absent" or guest.spec.fence < fence:
                     guests.change(tx, self._nodes, guest, run.request_id, power="absent", fence=fence)
@@ -92,6 +94,8 @@ class ServerDelete:
             server = store.lock(tx, ALL, run.subject_id)
             guests.release_offers(tx, server)
             self._network.release(tx, server.id)
+            if server.shelved is not None:
+                self._images.withdraw(tx, server.shelved["image_id"])
             store.bury(tx, server)
 
         return Done(commit)

@@ -42,8 +42,8 @@ class ServerImage(PowerFlow):
         return {"deposits": guest.spec.deposits + 1, "deposit_to": frame["image"]}
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
-        super().failed(tx, run, failure)
         self._images.withdraw(tx, run.frame["image"])
+        super().failed(tx, run, failure)
 
 
 class ServerBackup(ServerImage):

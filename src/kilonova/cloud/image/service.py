@@ -80,13 +80,21 @@ class ImageService:
         return new
 
     def withdraw(self, tx: Tx, image_id: str) -> None:
-        """Move a record to history in the caller's transaction, if it is still there; the sweep removes its bytes."""
+        """Move a record to history in the caller's transaction, if it is still there; the sweep removes its bytes.
+        Raises Unavailable (try again) when somebody else changes it at the same time."""
         try:
             old = store.get(tx, ALL, image_id)
         except NotFound:
             return
         account.forget(tx, old.id, old.blob)
-        store.bury(tx, old)
+        try:
+            store.bury(tx, old)
+        except Lost as failure:
+            raise Unavailable(f"Image {image_id} changed meanwhile") from failure
+
+    def ref_of(self, tx: Tx, image_id: str) -> ImageRef:
+        """As `ref`, of an image that the cloud made itself. Raises NotFound too."""
+        return self.ref(store.get(tx, ALL, image_id))
 
     def rotate(self, tx: Tx, owner: str, properties: Mapping[str, str], keep: int) -> None:
         """Withdraw an owner's images with these properties, but the `keep` newest."""

@@ -14,6 +14,7 @@ from kilonova.cloud.network.group_service import check_alike, ensure_default
 from kilonova.cloud.network.model import (
     ACTIVE,
     DEFAULT_GROUP,
+    DOWN,
     OWNER_COMPUTE,
     Change,
     CheckedNic,
@@ -91,6 +92,13 @@ class Allocation:
         for port in ports:
             if not port.made:
                 porting.free(tx, self._ground, port)
+
+    def bind(self, tx: Tx, server_id: str, host_id: str | None) -> None:
+        """Say on which host a server's NICs are, None for nowhere; again changes nothing."""
+        for port in port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=True):
+            if port.nic_index is not None and port.host_id != (host_id or ""):
+                port_store.change(tx, port.id, {"host_id": host_id or "", "status": ACTIVE if host_id else DOWN})
+                self._ground.tell(tx, Change("port", port.id))
 
     def port_docs(self, tx: Tx, server_id: str, host_id: str) -> tuple[PortDoc, ...]:
         """A server's NICs as its host needs them, in their order."""

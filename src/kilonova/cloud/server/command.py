@@ -66,6 +66,10 @@ class Commands:
 
         return await self._db.write(work)
 
+    async def look(self, scope: Scope, server_id: str) -> Server:
+        """The server as it is. Raises NotFound."""
+        return await self._db.read(lambda tx: store.get(tx, scope, server_id))
+
     def start(self, tx: Tx, context: Context, server: Server, act: Act, frame: dict[str, Any] | None = None) -> None:
         """Write the operation that does it."""
         self._operations.start(

@@ -16,6 +16,8 @@ from kilonova.wire.node import DepositAnswer, DepositChunk
 log = Logger(__name__)
 SILENCE: Final = 60.0
 """Seconds without a part after which a node counts as gone."""
+ENDED: Final = 100
+"""How many copies that have ended are remembered."""
 
 
 class Uploads(Protocol):
@@ -30,6 +32,7 @@ class _Arrival:
 
     def __init__(self, uploads: Uploads, first: DepositChunk) -> None:
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(2)
+        self.copy = first.copy
         self.next = 0
         self._size = first.size
         work = uploads.fill(first.image_id, first.disk_format, self._stream(), first.size)
@@ -48,6 +51,11 @@ class _Arrival:
 
     async def take(self, chunk: DepositChunk) -> None:
         """Pass a part on, as fast as it is written; the last one waits for the end. Raises what the upload raises."""
+        if chunk.offset < self.next:
+            # It was heard before, and its sender has not heard so.
+            if chunk.is_last:
+                await asyncio.shield(self.task)
+            return
         self.next = chunk.offset + len(chunk.data)
         putting = asyncio.ensure_future(self._parts.put(chunk.data))
         await asyncio.wait({putting, self.task}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,28 +75,42 @@ class Deposits:
 
     async def take(self, chunk: DepositChunk) -> DepositAnswer:
         """A part, from a host that was told to give just this; the answer says how the node is to go on."""
-        if chunk.offset == 0:
+        known = self._arrivals.get(chunk.image_id)
+        if chunk.offset == 0 and (known is None or known.copy != chunk.copy):
             await self._drop(chunk.image_id)
             if not await self._db.read(lambda tx: _is_asked(tx, chunk)):
                 return DepositAnswer(error="Nobody asks for a copy of this disk")
+            self._clear()
             self._arrivals[chunk.image_id] = _Arrival(self._uploads, chunk)
         arrival = self._arrivals.get(chunk.image_id)
-        if arrival is None or arrival.next != chunk.offset:
+        if arrival is None or arrival.copy != chunk.copy or arrival.next < chunk.offset:
             return DepositAnswer(error="The copy was cut off", again=True)
         try:
             await arrival.take(chunk)
         except Failure as failure:
-            self._arrivals.pop(chunk.image_id, None)
+            self._forget(chunk.image_id, arrival)
             log.warning("a copy of a disk was not taken", image=chunk.image_id, why=failure.message)
             return DepositAnswer(error=failure.message, again=failure.retryable)
-        if chunk.is_last:
-            self._arrivals.pop(chunk.image_id, None)
+        except asyncio.CancelledError:
+            if not arrival.task.cancelled():
+                raise
+            return DepositAnswer(error="The copy was cut off", again=True)
         return DepositAnswer()
+
+    def _clear(self) -> None:
+        """Those that have ended were kept for parts that come twice, as long as it costs little."""
+        ended = [i for i, arrival in self._arrivals.items() if arrival.task.done()]
+        for image_id in ended[:-ENDED]:
+            del self._arrivals[image_id]
 
     async def close(self) -> None:
         """Cut off what is coming in."""
         for image_id in tuple(self._arrivals):
             await self._drop(image_id)
+
+    def _forget(self, image_id: str, arrival: _Arrival) -> None:
+        if self._arrivals.get(image_id) is arrival:
+            del self._arrivals[image_id]
 
     async def _drop(self, image_id: str) -> None:
         if (old := self._arrivals.pop(image_id, None)) is not None:

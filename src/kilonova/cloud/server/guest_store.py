@@ -90,6 +90,12 @@ def seen_of(tx: Tx, server_id: str) -> int:
     return sum(r.seen for r in tx.execute(_LOCK_SEEN, {"which": server_id}))
 
 
+def seen_on(tx: Tx, host_id: str, server_id: str) -> int:
+    """What was seen of a server's guest on one host, locked until the commit; 0 when it is not there."""
+    found = get(tx, host_id, server_id, lock=True)
+    return 0 if found is None else found.seen
+
+
 def remove(tx: Tx, host_id: str, server_id: str) -> None:
     """Forget a guest."""
     tx.execute(_REMOVE, _is(host_id, server_id))

@@ -28,6 +28,8 @@ def settle(tx: Tx, host_id: str, observations: Sequence[GuestObservation]) -> No
 
 
 def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:
+    if seen.power != server.power and _is_old(tx, host_id, seen):
+        return
     if seen.power == "absent" and server.phase not in ("error", "shelved"):
         fault = {"code": 500, "message": "The guest is gone from its host; its disk is kept", "details": seen.cause}
         store.move(tx, server, "fail", power="none", fault={**fault, "created": tx.now})
@@ -36,6 +38,12 @@ def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> Non
         _halt(tx, host_id, server, seen)
     elif seen.power != server.power and seen.power not in ("absent", "unknown"):
         store.edit(tx, ALL, server.id, power=seen.power)
+
+
+def _is_old(tx: Tx, host_id: str, seen: GuestObservation) -> bool:
+    """Whether the host is yet to hear of something newer: what it saw before that is no news."""
+    guest = guest_store.get(tx, host_id, seen.server_id)
+    return guest is not None and (seen.fence, seen.version) < (guest.spec.fence, guest.spec.version)
 
 
 def _halt(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:

@@ -29,13 +29,16 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "resize": ("resizing", ("active", "stopped")),
         "image": ("imaging", ("active", "stopped", "paused", "suspended")),
         "backup": ("backing", ("active", "stopped", "paused", "suspended")),
+        "shelve": ("shelving", ("active", "stopped", "paused", "suspended")),
+        "unshelve": ("unshelving", ("shelved",)),
+        "evacuate": ("evacuating", ("active", "stopped", "error")),
         "confirm": ("confirming", ("resized",)),
         "revert": ("reverting", ("resized",)),
     }
 )
 """What someone asks for: (what the server is doing then, the resting states that it is allowed in)."""
 
-COPYING: Final = frozenset({"imaging", "backing"})
+COPYING: Final = frozenset({"imaging", "backing", "shelving"})
 """While doing these, an image waits for a copy of the server's disk."""
 
 ARRIVALS: Final[Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = MappingProxyType(

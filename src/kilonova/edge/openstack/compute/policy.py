@@ -25,13 +25,14 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
     _MEMBER: (
         "os-pause-server:pause", "os-pause-server:unpause", "os-suspend-server:suspend", "os-suspend-server:resume",
         "os-lock-server:lock", "os-lock-server:unlock", "os-rescue", "os-unrescue", "servers:rebuild",
-        "servers:create_image", "os-create-backup",
+        "servers:create_image", "os-create-backup", "os-shelve:shelve", "os-shelve:unshelve",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",
         "server-metadata:update_all", "server-metadata:delete",
     ),
     _ADMIN: (
+        "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",
         "servers:create:forced_host", "servers:index:get_all_tenants", "servers:detail:get_all_tenants",
         "servers:allow_all_filters", "servers:show:host_status", "os-extended-server-attributes",

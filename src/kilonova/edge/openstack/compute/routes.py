@@ -15,6 +15,7 @@ from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.imaging import ServerImages
+from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
@@ -34,6 +35,7 @@ from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
 from kilonova.edge.openstack.compute.server.imaging import ImagingRoutes
 from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, MetadataRoutes
+from kilonova.edge.openstack.compute.server.move import MoveRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
@@ -52,6 +54,7 @@ class ComputeServices:
     servers: ServerService
     actions: ServerActions
     imaging: ServerImages
+    moves: ServerMoves
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -101,6 +104,7 @@ def build_compute(
         *PowerRoutes(s.actions).routes(),
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),
+        *MoveRoutes(s.moves, s.hosts).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
         *ActionLogRoutes(s.servers).routes(),

@@ -18,8 +18,8 @@ Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
 _ALWAYS: Final = (
-    "changePassword", "migrate", "os-migrateLive", "evacuate", "injectNetworkInfo",
-    "shelve", "shelveOffload", "unshelve", "restore", "addSecurityGroup", "removeSecurityGroup",
+    "changePassword", "migrate", "os-migrateLive", "injectNetworkInfo", "restore", "addSecurityGroup",
+    "removeSecurityGroup",
 )  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
     **dict.fromkeys(_ALWAYS, (1, None)),
