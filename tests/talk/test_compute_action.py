@@ -179,7 +179,8 @@ async def test_others_servers_are_not_there(site: Site) -> None:
     server_id = await site.boot()
     asks = {"pause": None, "suspend": None, "lock": None, "unlock": None, "rescue": None, "unrescue": None,
             "rebuild": {"imageRef": site.image}, "resize": {"flavorRef": "2"}, "confirmResize": None,
-            "revertResize": None}  # fmt: skip
+            "revertResize": None, "shelve": None, "unshelve": None, "createImage": {"name": "n"},
+            "createBackup": {"name": "n", "backup_type": "daily", "rotation": 1}}  # fmt: skip
     for action, value in asks.items():
         assert (await act(site.bob, server_id, action, value)).status_code == 404, action
         assert (await act(site.eve, server_id, action, value)).status_code == 403, action
@@ -249,3 +250,38 @@ async def test_no_room_for_an_image_is_told_at_once(site: Site) -> None:
     await site.quotas.set(PROJECTS["ann"], {"image_count": 0})
     assert (await act(site.ann, server_id, "createImage", {"name": "copy"})).status_code == 403
     assert (await show(site, server_id))["OS-EXT-STS:task_state"] is None
+
+
+async def test_a_server_is_shelved_and_brought_back(site: Site) -> None:
+    server_id = await site.boot()
+    address = (await show(site, server_id))["addresses"]
+    server = await done(site, server_id, "shelve")
+    assert states(server) == ("SHELVED_OFFLOADED", "shelved_offloaded", 0)
+    assert (server["OS-EXT-SRV-ATTR:host"], server["addresses"]) == (None, address)
+    [image] = await site.images.list(caller("ann"), Filter(properties={"instance_uuid": server_id}), Page())
+    assert (image.name, image.status) == ("web-shelved", "active")
+    assert (await act(site.ann, server_id, "os-start")).status_code == 409
+    assert (await act(site.ann, server_id, "shelveOffload")).status_code == 403
+    assert (await act(site.admin, server_id, "shelveOffload")).status_code == 409
+    for bad in ({"availability_zone": "nowhere"}, {"host": "nowhere"}, {}, {"zone": "nova"}):
+        assert (await act(site.admin, server_id, "unshelve", bad)).status_code == 400, bad
+    assert (await act(site.ann, server_id, "unshelve", {"host": "host1"})).status_code == 403
+    assert (await act(site.admin, server_id, "unshelve", {"host": "host1"})).status_code == 202
+    await site.settle(server_id)
+    server = await show(site, server_id)
+    assert (states(server), server["addresses"]) == (("ACTIVE", "active", 1), address)
+    assert not await site.images.list(caller("ann"), Filter(properties={"instance_uuid": server_id}), Page())
+    await done(site, server_id, "shelve")
+    assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
+    assert await site.settle(server_id) == ""
+    assert not await site.images.list(caller("ann"), Filter(properties={"instance_uuid": server_id}), Page())
+
+
+async def test_only_a_server_whose_host_is_down_is_evacuated(site: Site) -> None:
+    server_id = await site.boot()
+    assert (await act(site.ann, server_id, "evacuate", {})).status_code == 403
+    words = "Compute service of host1 is still in use."
+    assert fault(await act(site.admin, server_id, "evacuate", {})) == (400, words)
+    assert (await act(site.admin, server_id, "evacuate", {"host": "nowhere"})).status_code == 400
+    assert (await act(site.admin, server_id, "evacuate", {"onSharedStorage": True})).status_code == 400
+    assert (await show(site, server_id))["status"] == "ACTIVE"
