@@ -45,7 +45,6 @@ async def _give_up(call: Call[Any]) -> None:
 
 def _begin(libvirt: Any, domain: Any, target: Path) -> None:
     """Start the job, with the guest's file systems frozen for that moment where its agent answers."""
-    target.touch(mode=0o600)
     backup = Element("domainbackup", mode="push")
     disks = SubElement(backup, "disks")
     for name in _disks(domain):
