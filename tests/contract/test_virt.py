@@ -10,8 +10,9 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol, get_args
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from kilonova.node.driver.virt import domain_xml
 from kilonova.node.driver.virt.daemons import ensure_daemons, stop_daemons
 from kilonova.node.driver.virt.fake import FakeVirt
 from kilonova.node.driver.virt.libvirt import LibvirtVirt
-from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent, VirtDriver
+from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent, Role, VirtDriver
 from kilonova.wire.guest import GuestSpec
 
 CLOUD, OTHER_CLOUD = "bbbb01", "bbbb02"
@@ -260,6 +261,39 @@ async def test_an_obedient_guest_reboots_and_shuts_down_when_asked(rig: Rig, dri
     assert [event.cause for event in events if event.cause in ("rebooted", "shutdown")] == ["rebooted", "shutdown"]
 
 
+async def test_a_guest_is_paused_and_suspended_and_goes_on(rig: Rig, driver: VirtDriver) -> None:
+    spec = guest()
+    sid = spec.server_id
+    await driver.define(spec, rig.disks(sid), ())
+    for freeze in (driver.pause, driver.suspend):
+        with pytest.raises(DriverError):
+            await freeze(sid)
+    await driver.power_on(sid)
+    began = await described(driver, sid)
+    for _ in range(2):
+        await driver.pause(sid)
+        assert await described(driver, sid) == replace(began, state="paused")
+    await driver.power_on(sid)
+    assert await described(driver, sid) == began
+    for _ in range(2):
+        await driver.suspend(sid)
+        assert await described(driver, sid) == replace(began, state="suspended", start="", since=0.0)
+    await driver.power_on(sid)
+    again = await described(driver, sid)
+    assert (again.state, again.start != began.start) == ("running", True)
+    await driver.suspend(sid)
+    await driver.power_off(sid)
+    assert (await described(driver, sid)).state == "stopped"
+    await driver.undefine(sid)
+    assert await driver.get(sid) is None
+
+
+async def described(driver: VirtDriver, server_id: str) -> GuestState:
+    state = await driver.get(server_id)
+    assert state is not None
+    return state
+
+
 async def test_a_guest_that_ignores_requests_is_left_running(rig: Rig, driver: VirtDriver) -> None:
     spec = guest(shutdown="ignore", reboot="ignore")
     sid = spec.server_id
@@ -473,8 +507,7 @@ async def test_a_reboot_that_a_dead_daemon_left_half_done_does_not_revive_guests
 @pytest.mark.vm
 def test_libvirts_own_schema_accepts_a_whole_guest(real_place: Path) -> None:
     spec = guest()
-    roles: tuple[Literal["root", "ephemeral", "swap", "config"], ...] = ("root", "ephemeral", "swap", "config")
-    disks = tuple(DiskDevice(role, real_place / role, "raw") for role in roles)
+    disks = tuple(DiskDevice(role, real_place / role, "raw") for role in get_args(Role))
     nic = NicDevice("port", "fa:16:3e:00:00:01", "kbbbb01-b", "kbbbb01-t", 1450)
     text = domain_xml.build(domain_xml.Host(CLOUD, "tcg", real_place, "1"), spec, disks, (nic,))
     (real_place / "whole.xml").write_text(text)

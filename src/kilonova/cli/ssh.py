@@ -34,10 +34,17 @@ def command(state: Path, identity: Path | None, login: str, server: str, command
     if os.geteuid() != 0:
         raise Unavailable(f"Entering the network of {server} needs root: sudo kilonova ssh {server} --state {state}")
     argv = ["ip", "netns", "exec", namespace, "ssh", "-i", str(key), "-o", "IdentitiesOnly=yes"]
-    # Guests come and go at the same addresses: their host keys are remembered per server, not per address.
-    argv += ["-o", f"HostKeyAlias={found['id']}", "-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"]
+    argv += ["-o", f"HostKeyAlias={_system(found)}", "-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"]
     argv += ["-o", f"UserKnownHostsFile={client.state.root / 'ssh' / 'known_hosts'}", "-o", "ConnectTimeout=20"]
     os.execvp("ip", [*argv, f"{login}@{address}", *command_line])  # noqa: S606
+
+
+def _system(server: dict[str, Any]) -> str:
+    """What host keys are remembered for. Guests come and go at the same addresses, a rebuild makes a server another
+    system, and each rescue is one of its own."""
+    since = server["OS-SRV-USG:launched_at"] or ""
+    name = f"{server['id']}-{since}" + (f"-rescue-{server['updated']}" if server["status"] == "RESCUE" else "")
+    return name.replace(":", "")
 
 
 def _where(client: Client, server: dict[str, Any]) -> tuple[str, str]:

@@ -63,6 +63,13 @@ def test_disks_come_in_the_order_that_images_expect() -> None:
     assert readonly == [False] * 4 + [True]
 
 
+def test_a_guest_that_is_rescued_starts_from_the_rescue_disk_and_has_its_own_beside_it() -> None:
+    domain = define(ROOT, DiskDevice("rescue", Path("/d/rescue"), "qcow2"), CONFIG)
+    found = [(disk.findtext("serial"), target.get("dev")) for disk in domain.iterfind("devices/disk")
+             for target in disk.iterfind("target")]  # fmt: skip
+    assert found == [("rescue", "vda"), ("root", "vdb"), ("config", "hda")]
+
+
 def test_nics_plug_into_bridges_and_fake_ones_into_nothing() -> None:
     real = NicDevice("p1", "fa:16:3e:00:00:01", "kbbbb01-b", "kbbbb01-t", 1450)
     fake = NicDevice("p2", "fa:16:3e:00:00:02", "", "", 0)

@@ -47,8 +47,7 @@ class ServerRebuild(TurnFlow):
         }
 
     def arrived(self, tx: Tx, server: Server, run: Run) -> dict[str, Any]:
-        columns = _columns(run.frame)
-        return columns if run.frame["stopped"] else {**columns, "launched_at": tx.now}
+        return {**_columns(run.frame), "launched_at": tx.now}
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
         if "halted" not in run.operation.done:

@@ -35,14 +35,14 @@ from kilonova.node.driver.block.scratch import make_ephemeral, make_swap
 from kilonova.node.driver.block.tool import Account
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.offload import offload
-from kilonova.node.driver.virt.port import DiskCopier, DiskDevice
+from kilonova.node.driver.virt.port import DiskCopier, DiskDevice, Role
 from kilonova.wire.guest import GuestSpec, ImageRef
 from kilonova.wire.node import ImageTicket
 
 GIB = 1 << 30
 MIB = 1 << 20
 SERVER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-FORMATS: dict[Literal["root", "ephemeral", "swap", "config", "rescue"], Literal["qcow2", "raw"]] = {
+FORMATS: dict[Role, Literal["qcow2", "raw"]] = {
     "root": "qcow2",
     "ephemeral": "raw",
     "swap": "raw",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from kilonova.node.driver.block.folder import Folder
 from kilonova.node.driver.block.qemu_img import QemuImg
 from kilonova.wire.guest import GuestSpec
 
@@ -18,11 +19,14 @@ def outdated(folder: Path, spec: GuestSpec) -> bool:
 
 
 def discard(folder: Path, spec: GuestSpec) -> None:
-    """Drop what the new generation makes anew, then note that it begins: cut off anywhere, again does the rest."""
+    """Drop what the new generation makes anew, then note that it begins: cut off anywhere, again does the rest. Each is
+    on stable storage before the next: neither does an old disk come back, nor is a new one dropped again."""
+    place = Folder(folder, 0)
+    place.make()
     for role in ("root",) if spec.preserve_ephemeral else ("root", "ephemeral", "swap"):
         (folder / role).unlink(missing_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / GENERATION).write_text(str(spec.generation))
+    place.sync(folder)
+    place.write(folder / GENERATION, str(spec.generation).encode())
 
 
 async def shape(qemu_img: QemuImg, root: Path, spec: GuestSpec) -> None:

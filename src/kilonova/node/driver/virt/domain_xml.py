@@ -21,7 +21,7 @@ AGENT_CHANNEL = "org.qemu.guest_agent.0"
 TRANSLATION_CACHE_MB = 64
 """Memory for translated code of each guest under TCG; QEMU's own default is far larger and buys small guests little."""
 
-_ROOT_FIRST = ("root", "ephemeral", "swap")
+_ORDER = ("rescue", "root", "ephemeral", "swap")
 
 ElementTree.register_namespace("kilonova", NAMESPACE)
 
@@ -130,10 +130,11 @@ def _add_processor(domain: Element, accelerator: Accelerator) -> None:
 
 
 def _name_disks(disks: tuple[DiskDevice, ...]) -> list[tuple[DiskDevice, str, str]]:
-    """Each disk with its place in the guest and its serial: root first, then ephemeral disks, then swap."""
-    writable = sorted((disk for disk in disks if disk.role != "config"), key=lambda disk: _ROOT_FIRST.index(disk.role))
+    """Each disk with its place in the guest and its serial: what it starts from first, so that a guest which looks for
+    its root by a label finds the rescue disk before its own root with the same one."""
+    writable = sorted((disk for disk in disks if disk.role != "config"), key=lambda disk: _ORDER.index(disk.role))
     named = []
-    seen = dict.fromkeys(_ROOT_FIRST, 0)
+    seen = dict.fromkeys(_ORDER, 0)
     for letter, disk in zip("abcdefghijklmnopqrstuvwxyz", writable, strict=False):
         serial = f"ephemeral{seen['ephemeral']}" if disk.role == "ephemeral" else disk.role
         seen[disk.role] += 1

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from kilonova.wire.guest import GuestSpec
 from kilonova.wire.node import Inventory
 
+Role = Literal["root", "ephemeral", "swap", "config", "rescue"]
 RunState = Literal["running", "stopped", "paused", "suspended", "crashed"]
 
 
@@ -22,7 +23,7 @@ class DiskDevice:
     """A disk of a guest: `role` is root, ephemeral, swap, config (a read-only CD-ROM) or rescue (what
     the guest starts from when it is there)."""
 
-    role: Literal["root", "ephemeral", "swap", "config", "rescue"]
+    role: Role
     path: Path
     format: Literal["qcow2", "raw"]
 
