@@ -97,6 +97,24 @@ async def test_only_administrators_say_what_a_server_is(site: Site) -> None:
     assert (await show(site, server_id))["status"] == "ACTIVE"
 
 
+async def test_what_was_under_way_ends_with_a_reset_and_leaves_nothing(site: Site) -> None:
+    server_id = await site.boot(flavorRef="1", metadata={"fake.delay.copy_root": "5"})
+    small = await usage(site)
+    made = await act(site.ann, server_id, "createImage", {"name": "copy"})
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "active"})).status_code == 202
+    with pytest.raises(NotFound):
+        await image_of(site, made)
+    await done(site, server_id, "resize", {"flavorRef": "2"})
+    large = await usage(site)
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "active"})).status_code == 202
+    assert await usage(site) == large > small
+    assert (await act(site.ann, server_id, "revertResize")).status_code == 409
+    assert states(await done(site, server_id, "reboot", {"type": "HARD"})) == ("ACTIVE", "active", 1)
+    await done(site, server_id, "shelve")
+    assert (await act(site.admin, server_id, "os-resetState", {"state": "active"})).status_code == 409
+    assert states(await done(site, server_id, "unshelve")) == ("ACTIVE", "active", 1)
+
+
 async def test_a_server_is_rescued_and_comes_back(site: Site) -> None:
     server_id = await site.boot()
     assert (await act(site.ann, server_id, "rescue", {"rescue_image_ref": server_id})).status_code == 400

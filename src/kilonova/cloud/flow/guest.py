@@ -9,12 +9,14 @@ import msgspec
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement import allocation_store as allocations
 from kilonova.cloud.placement.demand import takes_something
-from kilonova.cloud.server import guest_store
+from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.demand import sizes
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
+from kilonova.core.context import ALL
 from kilonova.core.errors import Failure, Unavailable
-from kilonova.kit.db import Tx
-from kilonova.kit.ops import Lock, Wait
+from kilonova.kit.db import Database, Tx
+from kilonova.kit.ops import Lock, Run, Wait
 from kilonova.wire.guest import GuestDocument, GuestSpec, ImageRef
 from kilonova.wire.network import PortDoc
 
@@ -24,18 +26,13 @@ FAKE: Final = "fake."
 
 def first_spec(server: Server, ports: tuple[PortDoc, ...], request_id: str) -> GuestSpec:
     """The spec that boots a new server for the first time."""
-    flavor = server.flavor
     return GuestSpec(
         server_id=server.id,
         fence=server.fence,
         version=1,
         power="running",
         name=server.name,
-        vcpus=flavor.vcpus,
-        memory_mb=flavor.memory_mb,
-        root_gb=flavor.root_gb,
-        ephemeral_gb=flavor.ephemeral_gb,
-        swap_mb=flavor.swap_mb,
+        **sizes(server.flavor),
         image=msgspec.convert(server.image, ImageRef) if server.image else None,
         ports=ports,
         config_drive=server.config_drive,
@@ -113,6 +110,17 @@ def subject(server_id: str) -> Lock:
 def here(tx: Tx, server: Server) -> Guest | None:
     """The guest on the host where the server is; others are copies on their way, or left behind for a way back."""
     return None if server.host_id is None else guest_store.get(tx, server.host_id, server.id)
+
+
+async def look(db: Database, run: Run) -> Guest | None:
+    """The guest where the run's server is; its host is the run's from then on."""
+
+    def work(tx: Tx) -> tuple[str, Guest | None]:
+        server = store.get(tx, ALL, run.subject_id)
+        return server.host_name, here(tx, server)
+
+    run.host, found = await db.read(work)
+    return found
 
 
 def wait_for(server_id: str, seen: int, poll: float = 10.0) -> Wait:

@@ -78,9 +78,11 @@ class PowerFlow:
         power = guest.observed.power if guest.observed else "unknown"
 
         def commit(tx: Tx) -> None:
+            # Quota and claims are locked before servers; what this reads of the server is its operation's to change.
+            columns = self.arrived(tx, store.get(tx, ALL, run.subject_id), run)
             server = store.lock(tx, ALL, run.subject_id)
             guests.confirm(tx, guest)
-            store.move(tx, server, self.arrive(run.frame), power=power, fault=None, **self.arrived(tx, server, run))
+            store.move(tx, server, self.arrive(run.frame), power=power, fault=None, **columns)
 
         return Done(commit)
 
@@ -89,12 +91,7 @@ class PowerFlow:
         return {}
 
     async def _guest(self, run: Run) -> Guest | None:
-        def work(tx: Tx) -> tuple[str, Guest | None]:
-            server = store.get(tx, ALL, run.subject_id)
-            return server.host_name, guests.here(tx, server)
-
-        run.host, found = await self._db.read(work)
-        return found
+        return await guests.look(self._db, run)
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
         """Back to the resting state, with the desired power that belongs to it, so that nothing happens later."""

@@ -24,16 +24,13 @@ class ServerConfirm(PowerFlow):
     def arrive(self, frame: Mapping[str, Any]) -> str:
         return "run" if frame["power"] == "running" else "halt"
 
-    def power(self, frame: Mapping[str, Any]) -> str:
-        return "running" if frame["power"] == "running" else "stopped"
-
     def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         return {"mark": "", "power": self.power(frame)}
 
     def arrived(self, tx: Tx, server: Server, run: Run) -> dict[str, Any]:
-        hosts.release(tx, MOVING + server.id)
         gone = [HERE + server.id, MOVING + server.id]
         quota.replace(tx, server.project_id, gone, HERE + server.id, charges(server.flavor))
+        hosts.release(tx, MOVING + server.id)
         return {"before": None}
 
     def restore(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,20 +7,19 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from kilonova.cloud.flow import landing
 from kilonova.cloud.flow.power import TurnFlow
-from kilonova.cloud.flow.server_revert import sizes
 from kilonova.cloud.host import store as hosts
-from kilonova.cloud.host.model import Demand
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import store
-from kilonova.cloud.server.demand import HERE, MOVING
+from kilonova.cloud.server.demand import HERE, MOVING, sizes
 from kilonova.cloud.server.model import Before, FlavorCopy, Guest, Server
 from kilonova.cloud.server.nodes import Nodes
-from kilonova.cloud.server.placement import Placement, request_for
+from kilonova.cloud.server.placement import Placement
 from kilonova.core.context import ALL
-from kilonova.core.errors import Failure, NoCapacity, Unavailable
+from kilonova.core.errors import Failure
 from kilonova.kit.db import Database, Tx
-from kilonova.kit.ops import Commit, Fail, Next, Run, Step
+from kilonova.kit.ops import Commit, Next, Run, Step
 
 
 class ServerResize(TurnFlow):
@@ -41,20 +40,13 @@ class ServerResize(TurnFlow):
     def power(self, frame: Mapping[str, Any]) -> str:
         return "running" if frame["phase"] == "active" else "stopped"
 
-    async def _place(self, run: Run) -> Next | Fail:
+    async def _place(self, run: Run) -> Next:
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         flavor = msgspec.convert(run.frame["flavor"], FlavorCopy)
-        request = request_for(flavor, zone=None, host=server.host_id, exclude=frozenset())
-        decision = await self._placement.choose(request, fresh=True)
-        if not decision.chosen:
-            return Fail(NoCapacity(f"No valid host was found: {decision.explain()}"))
+        spot = await landing.choose(self._placement, flavor, run, host=server.host_id)
 
         def commit(tx: Tx) -> None:
-            host = hosts.get(tx, server.host_id or "")
-            demand = Demand(request.vcpus, request.memory_mb + host.memory_overhead, request.disk_gb)
-            if not hosts.take_claim(tx, host.id, MOVING + server.id, demand):
-                raise Unavailable("The host's room was taken meanwhile")
-            run.host = host.name
+            run.host = landing.claim(tx, spot, server, MOVING + server.id).name
 
         return Next(commit)
 

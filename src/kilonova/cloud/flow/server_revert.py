@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from kilonova.cloud.flow.power import TurnFlow
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.quota import store as quota
-from kilonova.cloud.server.demand import HERE, MOVING
-from kilonova.cloud.server.model import FlavorCopy, Guest, Server
+from kilonova.cloud.server.demand import HERE, MOVING, sizes
+from kilonova.cloud.server.model import Guest, Server
 from kilonova.kit.db import Tx
 from kilonova.kit.ops import Run
 
@@ -24,9 +24,6 @@ class ServerRevert(TurnFlow):
     def arrive(self, frame: Mapping[str, Any]) -> str:
         return "run" if frame["phase"] == "active" else "halt"
 
-    def power(self, frame: Mapping[str, Any]) -> str:
-        return "running" if frame["phase"] == "active" else "stopped"
-
     def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         if server.before is None:
             return {}
@@ -36,9 +33,9 @@ class ServerRevert(TurnFlow):
     def arrived(self, tx: Tx, server: Server, run: Run) -> dict[str, Any]:
         if server.before is None:
             return {}
+        quota.refund(tx, MOVING + server.id)
         hosts.swap_claims(tx, HERE + server.id, MOVING + server.id)
         hosts.release(tx, MOVING + server.id)
-        quota.refund(tx, MOVING + server.id)
         return {"flavor": server.before.flavor, "before": None}
 
     def restore(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,14 +43,3 @@ class ServerRevert(TurnFlow):
         mark = server.before.mark if server.before else ""
         started = {"power": self.power(frame), "boot_count": guest.spec.boot_count + 1}
         return {**sizes(server.flavor), **started, "mark": mark, "restore": ""}
-
-
-def sizes(flavor: FlavorCopy) -> dict[str, Any]:
-    """What of a flavor shapes a guest."""
-    return {
-        "vcpus": flavor.vcpus,
-        "memory_mb": flavor.memory_mb,
-        "root_gb": flavor.root_gb,
-        "ephemeral_gb": flavor.ephemeral_gb,
-        "swap_mb": flavor.swap_mb,
-    }

@@ -12,7 +12,6 @@ from kilonova.cloud.flow.power import judge
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.server import store
 from kilonova.cloud.server.demand import HERE
-from kilonova.cloud.server.model import Guest
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.core.context import ALL
@@ -65,12 +64,7 @@ class ServerUnshelve:
         return Next(commit, wait=guests.subject(run.subject_id))
 
     async def _seen(self, run: Run) -> Done | Wait | Fail:
-        def look(tx: Tx) -> Guest | None:
-            server = store.get(tx, ALL, run.subject_id)
-            run.host = server.host_name
-            return guests.here(tx, server)
-
-        guest = await self._db.read(look)
+        guest = await guests.look(self._db, run)
         ending = judge(guest, run, "running")
         if ending is not None or guest is None:
             return ending or Fail(Failure("The guest's record is gone"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -11,16 +11,24 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
-from kilonova.cloud.server.command import Act, Commands, refuse_locked
-from kilonova.cloud.server.demand import HERE, MOVING, charges, growth
+from kilonova.cloud.server.command import Act, Commands, insist, refuse_locked
+from kilonova.cloud.server.demand import HERE, MOVING, charges, growth, sizes
 from kilonova.cloud.server.model import FlavorCopy, Server
+from kilonova.cloud.server.phase import COPYING
 from kilonova.core.context import Context, Scope
-from kilonova.core.errors import Forbidden, Invalid, NotBuilt
+from kilonova.core.errors import Conflict, Forbidden, Invalid, NotBuilt
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Lock
 from kilonova.kit.ops.start import Operations
 
 Plain = Literal["pause", "unpause", "suspend", "resume"]
+
+
+class Images(Protocol):
+    """The part of the image service that a reset needs."""
+
+    def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
+        """Forget an owner's images of a server that have no bytes yet."""
 
 
 class ServerActions:
@@ -29,8 +37,9 @@ class ServerActions:
     Each raises NotFound, and Conflict when the server is locked or its state does not allow it.
     """
 
-    def __init__(self, db: Database, operations: Operations) -> None:
+    def __init__(self, db: Database, operations: Operations, images: Images) -> None:
         self._db = db
+        self._images = images
         self._operations = operations
         self._commands = Commands(db, operations)
 
@@ -61,17 +70,26 @@ class ServerActions:
         await self._db.write(work)
 
     async def reset_state(self, scope: Scope, server_id: str, state: Literal["active", "error"]) -> None:
-        """Say what a server is, whatever is being done to it: that ends where it stands, and what it held is freed."""
+        """Say what a server is, whatever is being done to it: that ends where it stands, and what it held is freed. Its
+        guest keeps its power and gets the size that the server has. Raises Conflict for active without a host."""
 
         def work(tx: Tx) -> None:
-            server = store.lock(tx, scope, server_id)
-            self._operations.supersede(tx, Lock("server", server_id))
-            store.move(tx, server, f"set {state}", before=None, **({"fault": None} if state == "active" else {}))
-            hosts.release(tx, MOVING + server_id)
+            server = store.get(tx, scope, server_id)
+            if server.host_id is None and state == "active":
+                raise Conflict(f"Instance {server_id} is on no host: unshelve or delete it")
+            if server.phase.partition(".")[2] in COPYING:
+                self._images.withdraw_unfinished(tx, server.project_id, server_id)
             gone = [HERE + server_id, MOVING + server_id]
             quota.replace(tx, server.project_id, gone, HERE + server_id, charges(server.flavor))
+            hosts.release(tx, MOVING + server_id)
+            store.move(tx, server, f"set {state}", before=None, **({"fault": None} if state == "active" else {}))
+            self._operations.supersede(tx, Lock("server", server_id))
+            for guest in guest_store.of_server(tx, server_id):
+                kept = {**sizes(server.flavor), "version": guest.spec.version + 1, "mark": "", "restore": ""}
+                spec = msgspec.structs.replace(guest.spec, **kept, rescue=None, deposit_to="")
+                guest_store.desire(tx, guest.host_id, spec)
 
-        await self._db.write(work)
+        await insist(self._db, work, server_id)
 
     async def rescue(
         self, context: Context, scope: Scope, server_id: str, image: Mapping[str, Any] | None, password: str

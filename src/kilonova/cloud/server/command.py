@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kilonova.cloud.server import store
 from kilonova.cloud.server.model import Server
+from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.context import Context, Scope
-from kilonova.core.errors import Conflict
+from kilonova.core.errors import Conflict, Lost
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Lock
 from kilonova.kit.ops.start import Operations
@@ -18,6 +20,8 @@ Prepare = Callable[[Tx, Server], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """More to check and to do for a command: (columns of the server, additions to the frame)."""
 
 
+T = TypeVar("T")
+ATTEMPTS: Final = 5
 _FLOWS: Final = {"reset": "server_reboot", "migrate": "server_resize"}
 
 
@@ -53,18 +57,18 @@ class Commands:
         without a host."""
 
         def work(tx: Tx) -> Server:
-            server = store.lock(tx, scope, server_id)
+            server = (store.get if prepare else store.lock)(tx, scope, server_id)
             refuse_locked(context, server)
+            MACHINE.next(act.event, server.phase)
             if server.host_id is None and act.event != "stop" and not act.homeless:
                 raise Conflict(f"Instance {server_id} has no host", event=act.event, state=server.phase)
-            frame = dict(act.frame)
+            # What it prepares may lock quota, which comes before servers; a server that changed meanwhile is Lost.
             columns, more = prepare(tx, server) if prepare else ({}, {})
-            frame.update(more)
             moved = store.move(tx, server, act.event, **columns)
-            self.start(tx, context, moved, act, frame)
+            self.start(tx, context, moved, act, {**act.frame, **more})
             return moved
 
-        return await self._db.write(work)
+        return await insist(self._db, work, server_id)
 
     async def look(self, scope: Scope, server_id: str) -> Server:
         """The server as it is. Raises NotFound."""
@@ -77,6 +81,14 @@ class Commands:
             action=act.action or act.event, project_id=server.project_id, user_id=context.user_id,
             request_id=context.request_id,
         )  # fmt: skip
+
+
+async def insist(db: Database, work: Callable[[Tx], T], server_id: str) -> T:
+    """`work`, again while somebody else moves the server between its look and its move. Raises Conflict."""
+    for _ in range(ATTEMPTS):
+        with suppress(Lost):
+            return await db.write(work)
+    raise Conflict(f"Instance {server_id} is being changed by others")
 
 
 def refuse_locked(context: Context, server: Server) -> None:

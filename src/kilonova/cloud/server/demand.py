@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from kilonova.cloud.server.model import FlavorCopy
 
@@ -21,3 +21,14 @@ def growth(old: FlavorCopy, new: FlavorCopy) -> dict[str, int]:
     """What a server takes more of the quota with a new flavor beside the old one."""
     before, after = charges(old), charges(new)
     return {name: after[name] - before[name] for name in after if after[name] > before[name]}
+
+
+def sizes(flavor: FlavorCopy) -> dict[str, Any]:
+    """What of a flavor shapes a guest, as fields of its spec."""
+    return {
+        "vcpus": flavor.vcpus,
+        "memory_mb": flavor.memory_mb,
+        "root_gb": flavor.root_gb,
+        "ephemeral_gb": flavor.ephemeral_gb,
+        "swap_mb": flavor.swap_mb,
+    }

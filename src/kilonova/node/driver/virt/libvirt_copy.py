@@ -44,7 +44,10 @@ async def _give_up(call: Call[Any]) -> None:
 
 
 def _begin(libvirt: Any, domain: Any, target: Path) -> None:
-    """Start the job, with the guest's file systems frozen for that moment where its agent answers."""
+    """Start the job, with the guest's file systems frozen for that moment where its agent answers. One that a node left
+    behind which died is ended first."""
+    if domain.jobStats().get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
+        domain.abortJob()
     backup = Element("domainbackup", mode="push")
     disks = SubElement(backup, "disks")
     for name in _disks(domain):

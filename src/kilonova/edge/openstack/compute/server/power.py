@@ -63,4 +63,5 @@ class PowerRoutes:
         await self._actions.unlock(request.context, reach(request), server_id(request), override=override)
 
     async def reset_state(self, request: Request) -> None:
-        await self._actions.reset_state(reach(request), server_id(request), request.json["os-resetState"]["state"])
+        identifier, state = server_id(request), request.json["os-resetState"]["state"]
+        await attempt("resetState", identifier, self._actions.reset_state(reach(request), identifier, state))
