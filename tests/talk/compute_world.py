@@ -65,6 +65,18 @@ def caller(name: str, request_id: str = "req-test") -> Context:
     return Context(name, PROJECTS[name], roles, request_id, is_admin=name == "admin")
 
 
+def fault(answer: httpx.Response) -> tuple[int, str]:
+    """Status and message of a refusal, which says the same code as it has."""
+    (body,) = answer.json().values()
+    assert body["code"] == answer.status_code
+    return answer.status_code, body["message"]
+
+
+async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any = None) -> httpx.Response:
+    """Ask for an action."""
+    return await client.post(f"/servers/{server_id}/action", json={action: value})
+
+
 class NameGate:
     """A gate whose tokens are the callers' names."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from compute_world import PROJECTS, Site, caller
+from compute_world import PROJECTS, Site, act, caller, fault
 
 from kilonova.cloud.image.model import Filter, Image, Page
 from kilonova.core.context import ALL
@@ -25,15 +25,6 @@ async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     yield site
     await site.stop()
     await db.close()
-
-
-def fault(answer: httpx.Response) -> tuple[int, str]:
-    (body,) = answer.json().values()
-    return answer.status_code, body["message"]
-
-
-async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any = None) -> httpx.Response:
-    return await client.post(f"/servers/{server_id}/action", json={action: value})
 
 
 async def done(site: Site, server_id: str, action: str, value: Any = None, code: int = 202) -> dict[str, Any]:
@@ -303,3 +294,17 @@ async def test_only_a_server_whose_host_is_down_is_evacuated(site: Site) -> None
     assert (await act(site.admin, server_id, "evacuate", {"host": "nowhere"})).status_code == 400
     assert (await act(site.admin, server_id, "evacuate", {"onSharedStorage": True})).status_code == 400
     assert (await show(site, server_id))["status"] == "ACTIVE"
+
+
+async def test_an_image_that_grows_too_large_is_none(site: Site) -> None:
+    server_id = await site.boot()
+    await site.quotas.set(PROJECTS["ann"], {"image_bytes": 1000})
+    made = await act(site.ann, server_id, "createImage", {"name": "copy"})
+    await site.settle(server_id)
+    with pytest.raises(NotFound):
+        await image_of(site, made)
+    server = await show(site, server_id)
+    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+    [last, *_] = (await site.ann.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert (last["action"], last["message"]) == ("createImage", "Error")
+    assert states(await done(site, server_id, "reboot", {"type": "HARD"})) == ("ACTIVE", "active", 1)

@@ -6,11 +6,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from compute_world import Site, caller
+from compute_world import Site, act, caller, fault
 
 from kilonova.core.context import ALL
 from kilonova.kit.clock import SystemClock
@@ -39,16 +38,6 @@ async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     yield site
     await site.stop()
     await db.close()
-
-
-def fault(answer: httpx.Response) -> tuple[int, str]:
-    (body,) = answer.json().values()
-    assert body["code"] == answer.status_code
-    return answer.status_code, body["message"]
-
-
-async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any = None) -> httpx.Response:
-    return await client.post(f"/servers/{server_id}/action", json={action: value})
 
 
 async def names(client: httpx.AsyncClient, query: str = "") -> list[str]:
