@@ -30,13 +30,19 @@ class Uploads(Protocol):
 class _Arrival:
     """One copy on its way in."""
 
-    def __init__(self, uploads: Uploads, first: DepositChunk) -> None:
+    def __init__(self, uploads: Uploads, first: DepositChunk, older: asyncio.Task[Image] | None) -> None:
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(2)
         self.copy = first.copy
         self.next = 0
         self._size = first.size
-        work = uploads.fill(first.image_id, first.disk_format, self._stream(), first.size)
-        self.task = asyncio.ensure_future(work)
+        self.task = asyncio.create_task(self._fill(uploads, first, older), name=f"deposit-{first.image_id}")
+
+    async def _fill(self, uploads: Uploads, first: DepositChunk, older: asyncio.Task[Image] | None) -> Image:
+        """Once the one before has let go of the image."""
+        if older is not None:
+            older.cancel()
+            await asyncio.gather(older, return_exceptions=True)
+        return await uploads.fill(first.image_id, first.disk_format, self._stream(), first.size)
 
     async def _stream(self) -> AsyncIterator[bytes]:
         arrived = 0
@@ -75,14 +81,11 @@ class Deposits:
 
     async def take(self, chunk: DepositChunk) -> DepositAnswer:
         """A part, from a host that was told to give just this; the answer says how the node is to go on."""
-        known = self._arrivals.get(chunk.image_id)
-        if chunk.offset == 0 and (known is None or known.copy != chunk.copy):
-            await self._drop(chunk.image_id)
-            if not await self._db.read(lambda tx: _is_asked(tx, chunk)):
-                return DepositAnswer(error="Nobody asks for a copy of this disk")
-            self._clear()
-            self._arrivals[chunk.image_id] = _Arrival(self._uploads, chunk)
+        if chunk.offset == 0 and not await self._db.read(lambda tx: _is_asked(tx, chunk)):
+            return DepositAnswer(error="Nobody asks for a copy of this disk")
         arrival = self._arrivals.get(chunk.image_id)
+        if chunk.offset == 0 and (arrival is None or arrival.copy != chunk.copy):
+            arrival = self._begin(chunk, arrival)
         if arrival is None or arrival.copy != chunk.copy or arrival.next < chunk.offset:
             return DepositAnswer(error="The copy was cut off", again=True)
         try:
@@ -97,25 +100,27 @@ class Deposits:
             return DepositAnswer(error="The copy was cut off", again=True)
         return DepositAnswer()
 
-    def _clear(self) -> None:
-        """Those that have ended were kept for parts that come twice, as long as it costs little."""
+    def _begin(self, first: DepositChunk, older: _Arrival | None) -> _Arrival:
+        """A copy anew. Of those that have ended, some are kept for parts that come twice."""
+        self._arrivals.pop(first.image_id, None)
         ended = [i for i, arrival in self._arrivals.items() if arrival.task.done()]
         for image_id in ended[:-ENDED]:
             del self._arrivals[image_id]
+        arrival = _Arrival(self._uploads, first, older.task if older else None)
+        self._arrivals[first.image_id] = arrival
+        return arrival
 
     async def close(self) -> None:
         """Cut off what is coming in."""
-        for image_id in tuple(self._arrivals):
-            await self._drop(image_id)
+        tasks = [arrival.task for arrival in self._arrivals.values()]
+        self._arrivals.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget(self, image_id: str, arrival: _Arrival) -> None:
         if self._arrivals.get(image_id) is arrival:
             del self._arrivals[image_id]
-
-    async def _drop(self, image_id: str) -> None:
-        if (old := self._arrivals.pop(image_id, None)) is not None:
-            old.task.cancel()
-            await asyncio.gather(old.task, return_exceptions=True)
 
 
 def _is_asked(tx: Tx, chunk: DepositChunk) -> bool:
