@@ -49,6 +49,19 @@ def test_a_second_up_finds_the_cloud_running(cloud: Cloud) -> None:
     assert (cloud.state / "kilonova.pid").read_text() == pid
 
 
+def test_an_up_right_after_a_sudden_end_starts_the_cloud(place: Path) -> None:
+    """A process that was killed holds the directory for a moment more, and answers nobody."""
+    state = place / "cloud"
+    kilonova(f"up --detach {FAKE} --state {state}")
+    os.kill(int((state / "kilonova.pid").read_text()), signal.SIGKILL)
+    holding = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(); time.sleep(1.5)"
+    with subprocess.Popen([sys.executable, "-uc", holding, str(state / "lock")], stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None
+        dying.stdout.readline()
+        assert "kilonova is ready at" in kilonova(f"up --detach {FAKE} --state {state}")
+    kilonova(f"down --state {state}")
+
+
 def test_clouds_side_by_side_and_again_after_down(cloud: Cloud) -> None:
     other = Cloud(f"{FAKE} --fake-hosts 1")
     try:

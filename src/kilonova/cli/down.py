@@ -29,9 +29,16 @@ def stop(state: StateDir) -> bool:
     if pid is None:
         return False
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
+    if not is_freed(state, PATIENCE):
+        raise Unavailable(f"Process {pid} does not end; look at {state.log_file}, then: kill -9 {pid}")
+    return True
+
+
+def is_freed(state: StateDir, patience: float) -> bool:
+    """Whether within `patience` seconds no process holds `state` any more."""
+    deadline = time.monotonic() + patience
     while state.held():
         if time.monotonic() > deadline:
-            raise Unavailable(f"Process {pid} does not end; look at {state.log_file}, then: kill -9 {pid}")
+            return False
         time.sleep(0.05)
     return True

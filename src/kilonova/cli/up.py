@@ -6,19 +6,24 @@ import asyncio
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
 
 import click
 
+from kilonova.cli.down import is_freed
 from kilonova.cli.option import state_option
 from kilonova.cli.report import Event, Relay, Report, read_events
 from kilonova.core.errors import Failure, Unavailable
 from kilonova.state import StateDir
 
 ENDING: Final = 30.0
+DYING: Final = 3.0
+CONNECT: Final = 2.0
 
 
 @click.command("up")
@@ -97,14 +102,29 @@ def _tell_ready(state: StateDir, url: str) -> None:
     click.echo(f"  source {root}/openrc        (or: export OS_CLIENT_CONFIG_FILE={root}/clouds.yaml)")
 
 
+def _answers(endpoint: str) -> bool:
+    """Whether something listens there."""
+    at = urlsplit(endpoint)
+    try:
+        socket.create_connection((at.hostname or "", at.port or 0), CONNECT).close()
+    except OSError:
+        return False
+    return True
+
+
 def _detach(state: Path) -> None:
     """Start a child that outlives us, show its progress, and return when it is ready."""
     directory = StateDir(state)
     state.mkdir(parents=True, exist_ok=True)
     if (pid := directory.running()) is not None:
         where = directory.endpoint()
-        click.echo(f"kilonova runs already at {where}" if where else f"kilonova is starting already (process {pid})")
-        return
+        if where and _answers(where):
+            click.echo(f"kilonova runs already at {where}")
+            return
+        # One that was killed holds the directory until its last file is closed.
+        if not is_freed(directory, DYING):
+            click.echo(f"kilonova is starting already (process {pid})")
+            return
     reading, writing = os.pipe()
     with _log_file(state) as log_file:
         argv = [a for a in sys.argv[1:] if a != "--detach"]
