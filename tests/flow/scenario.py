@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from world import ADMIN, FLAVOR, IMAGE, World
+from world import ADMIN, FLAVOR, IMAGE, World, steps_of
 
 from kilonova.cloud.host import store as hosts
 from kilonova.core.context import ALL
@@ -27,7 +27,7 @@ class Scenario:
 
     `end` and `failed` are the phases after success and after a clean undo; `boots` is how much
     oftener the guest's console tells of a boot.
-    `dead_ends` are phases after a failure that cannot be undone.
+    `dead_ends` are phases after a failure that cannot be undone. `steps` are those that it takes, if not all.
     """
 
     flow: str
@@ -37,6 +37,12 @@ class Scenario:
     failed: str
     boots: int
     dead_ends: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> list[str]:
+        """The steps in their order."""
+        return list(self.steps) or steps_of(self.flow)
 
 
 async def _nothing(world: World) -> str:
@@ -142,6 +148,11 @@ async def _resize(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _migrate(world: World, server_id: str) -> str:
+    await world.moves.migrate(ADMIN, ALL, server_id, None)
+    return server_id
+
+
 async def _confirm(world: World, server_id: str) -> str:
     await world.actions.confirm(ADMIN, ALL, server_id)
     return server_id
@@ -175,6 +186,8 @@ async def _import(world: World, image_id: str) -> str:
     return await world.images.begin(image_id)
 
 
+STAYS = ("place", "halt", "halted", "seen")
+LEFT = ("tell", "cleared")
 SCENARIOS = {
     "create": Scenario("server_create", _nothing, _create, "active", "error", 1),
     "delete": Scenario("server_delete", World.boot, _delete, GONE, "error", 0),
@@ -194,12 +207,19 @@ SCENARIOS = {
     "shelve": Scenario("server_shelve", World.boot, _shelve, "shelved", "active", -1),
     "unshelve": Scenario("server_unshelve", _after(_shelve), _unshelve, "active", "shelved", 1),
     "evacuate": Scenario("server_evacuate", _orphaned, _evacuate, "active", "active", 1, ("error",)),
-    "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1),
-    "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0),
+    "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1, steps=STAYS),
+    "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0, steps=("tell", "seen")),
     "revert": Scenario("server_revert", _after(_resize), _revert, "active", "resized", 1),
+    "migrate": Scenario("server_resize", World.boot, _migrate, "resized", "active", 0),
+    "confirm there": Scenario("server_confirm", _after(_migrate), _confirm, "active", "resized", 0, steps=LEFT),
+    "revert there": Scenario("server_revert", _after(_migrate), _revert, "active", "resized", 1, ("error",)),
     "import staged": Scenario("image_import", _staged, _import, "image active", "image queued", 0),
     "import from the web": Scenario("image_import", _queued, _import, "image active", "image queued", 0),
 }
+
+
+BETWEEN_HOSTS = ("migrate", "confirm there", "revert there", "unshelve")
+"""Those that have to do with two hosts."""
 
 
 async def check(world: World, server_id: str, allowed: tuple[str, ...]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import GONE, SCENARIOS, Count, Scenario, check, finish
-from world import World, flow_classes, steps_of, wrap
+from scenario import BETWEEN_HOSTS, GONE, SCENARIOS, Count, Scenario, check, finish
+from world import World, flow_classes, wrap
 
 from kilonova.core.errors import Failure, Unavailable
 from kilonova.kit.db import Tx
@@ -68,7 +68,7 @@ async def _again(world: World, scenario: Scenario, step: str) -> str:
 def _killing(point: str, *, undo: bool = False) -> Case:
     async def kill(world: World, scenario: Scenario, step: str) -> str:
         killed = asyncio.Event()
-        names = steps_of(scenario.flow)
+        names = scenario.path
         following = names[names.index(step) + 1] if step != names[-1] else step
 
         def observe(at: str, operation: Operation) -> None:
@@ -187,23 +187,31 @@ async def _paused(world: World, scenario: Scenario, step: str) -> str:
     return server_id
 
 
-@case("host down")
-async def _down(world: World, scenario: Scenario, step: str) -> str:
-    """The host dies at the step, is found to be down, and comes back when the flow has ended without it."""
-    died = asyncio.Event()
+def _losing(*, own: bool, others: bool) -> Case:
+    async def down(world: World, scenario: Scenario, step: str) -> str:
+        """Hosts die at the step, are found to be down, and come back when the flow has ended without them."""
+        died = asyncio.Event()
 
-    async def lose(original: Step, run: Run) -> Any:
-        if not died.is_set():
-            died.set()
-            host_id = await world.host_of(run.subject_id)
-            await next((h for h in world.hosts if h.id == host_id), world.hosts[0]).kill()
-        return await original.do(run)
+        async def lose(original: Step, run: Run) -> Any:
+            if not died.is_set():
+                died.set()
+                at = await world.host_of(run.subject_id) or world.hosts[0].id
+                lost = [h for h in world.hosts if h.agent and (own if h.id == at else others)]
+                await asyncio.gather(*(h.kill() for h in lost))
+            return await original.do(run)
 
-    world.tamper = wrap(scenario.flow, step, lose)
-    server_id = await _go(world, scenario, until=died)
-    await world.rest(server_id)
-    await asyncio.gather(*(h.start() for h in world.hosts if h.agent is None))
-    return server_id
+        world.tamper = wrap(scenario.flow, step, lose)
+        server_id = await _go(world, scenario, until=died)
+        await world.rest(server_id)
+        await asyncio.gather(*(h.start() for h in world.hosts if h.agent is None))
+        return server_id
+
+    return down
+
+
+case("host down")(_losing(own=True, others=False))
+case("other host down")(_losing(own=False, others=True))
+case("both hosts down")(_losing(own=True, others=True))
 
 
 async def _is(value: bool) -> bool:
@@ -226,20 +234,25 @@ def _allowed(point: str, scenario: Scenario) -> tuple[str, ...]:
     powered = scenario.flow not in ("server_create", "server_delete", "image_import")
     if point.startswith("deleted"):
         return (GONE,)
-    if point.startswith("fails") or point.endswith("undoing") or (point == "host down" and powered):
+    if point.startswith("fails") or point.endswith("undoing") or (point.endswith(" down") and powered):
         return (scenario.failed, scenario.end, *scenario.dead_ends) if powered else (scenario.failed,)
     return (scenario.end,)
 
 
-@pytest.mark.parametrize("point", CASES)
-@pytest.mark.parametrize("name", [n for n in SCENARIOS if n not in ("reboot", "import staged")])
+def _table() -> list[tuple[str, str]]:
+    """Which scenario is put to which cases. A soft reboot is the same flow as a reset; what differs is on the node. An
+    import of staged bytes is one from the web whose first step has nothing to do."""
+    names = [name for name in SCENARIOS if name not in ("reboot", "import staged")]
+    two = ("other host down", "both hosts down")
+    return [(name, point) for name in names for point in CASES if point not in two or name in BETWEEN_HOSTS]
+
+
+@pytest.mark.parametrize(("name", "point"), _table())
 async def test_steps(name: str, point: str, database_url: str, tmp_path: Path, count: Count) -> None:
-    """A soft reboot is the same flow as a reset; what differs is on the node. An import of staged bytes is one from the
-    web whose first step has nothing to do."""
     scenario = SCENARIOS[name]
-    silence = 0.6 if point == "host down" else 60
+    silence = 0.6 if point.endswith(" down") else 60
     async with World(database_url, tmp_path, silence=silence, deaf=point == "deleted, unheard") as world:
-        for step in steps_of(scenario.flow):
+        for step in scenario.path:
             try:
                 await _one(world, scenario, step, point)
             except Exception as error:

@@ -174,10 +174,13 @@ class World:
         self.ops = Operations(told, new_uuid)
         self.images = Images(self.db, self.ops, self.clock, self._place, ADMIN)
         await self.images.blobs.start()
+        mac = mac_source(random.Random(self.seed).randbytes)
+        ground = Ground(self.db, new_uuid, mac, lambda _: None)  # hosts learn it by their digest
+        self.network = NetworkServices(ground).allocation
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
-        self.actions = ServerActions(self.db, self.ops, self.images.service)
+        self.actions = ServerActions(self.db, self.ops, self.images.service, self.network)
         self.moves = ServerMoves(self.db, self.ops, self.images.service)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(
@@ -191,9 +194,6 @@ class World:
             silence=self._silence,
             deposits=Deposits(self.db, self.images.uploads),
         )
-        mac = mac_source(random.Random(self.seed).randbytes)
-        ground = Ground(self.db, new_uuid, mac, lambda _: None)  # hosts learn it by their digest
-        self.network = NetworkServices(ground).allocation
         await bootstrap(ground, ADMIN)
         await self.link.start()
         bound = lambda tx: [(p, s) for p, s, _ in self.network.bound_servers(tx)]  # noqa: E731
@@ -297,7 +297,8 @@ class World:
         """What a server holds although it is not where that is."""
         phases = servers.ids(tx)
         at = {f"server:{s}": host for s, (_, host) in phases.items()}
-        at |= {f"move:{s}": host for s, (phase, host) in phases.items() if phase == "resized"}
+        resized = [servers.get(tx, ALL, s) for s, (phase, _) in phases.items() if phase == "resized"]
+        at |= {f"move:{one.id}": one.before.host_id for one in resized if one.before}
         claims = [f"claim of {c} on {h}" for h, c in hosts.claims(tx) if at.get(c) != h]
         homeless = {s for s, (phase, _) in phases.items() if phase == "shelved"}
         bound = [(p, s) for p, s, _ in self.network.bound_servers(tx) if s not in homeless]
@@ -343,9 +344,12 @@ class World:
         await asyncio.gather(*(h.start() for h in self.hosts if h.agent is None))
 
     async def power(self, server_id: str) -> str:
-        """What the hypervisor says."""
+        """What the hypervisor says of the guest where the server is; no other one may run."""
+        here = await self.host_of(server_id)
         worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts if h.agent))
-        return next((w.guests[server_id] for w in worlds if server_id in w.guests), "absent")
+        running = [w.host_id for w in worlds if w.guests.get(server_id) == "running"]
+        assert len(running) < 2, f"{server_id} runs on {running}"
+        return next((w.guests[server_id] for w in worlds if server_id in w.guests and w.host_id == here), "absent")
 
     async def boots(self, server_id: str) -> int:
         """How often the guest has booted, by its console."""

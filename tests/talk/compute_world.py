@@ -113,7 +113,7 @@ class Site:
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60,
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         self.services = ComputeServices(
-            servers=self.servers, actions=ServerActions(db, self.ops, self.images),
+            servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,

@@ -155,7 +155,7 @@ class Control:
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, chance)
         self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
-        self.server_actions = ServerActions(self.db, self.operations, self.images)
+        self.server_actions = ServerActions(self.db, self.operations, self.images, self.networks.allocation)
         self.server_moves = ServerMoves(self.db, self.operations, self.images)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kilonova.cloud.flow import landing, server_create, server_delete, server_image, server_shelve
+from kilonova.cloud.flow import landing, server_create, server_delete, server_image, server_resize, server_shelve
 from kilonova.cloud.flow.server_confirm import ServerConfirm
 from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
@@ -34,7 +34,7 @@ class Network(server_create.Network, server_delete.Network, landing.Network, Pro
     """The part of the network service that servers need."""
 
 
-class Images(server_delete.Images, server_image.Images, server_shelve.Images, Protocol):
+class Images(server_delete.Images, server_image.Images, server_resize.Images, server_shelve.Images, Protocol):
     """The part of the image service that servers need."""
 
 
@@ -42,12 +42,13 @@ def server_flows(db: Database, placement: Placement, network: Network, images: I
     """One of each."""
     on_one_host = (
         ServerStart, ServerStop, ServerReboot, ServerPause, ServerUnpause, ServerSuspend, ServerResume, ServerRescue,
-        ServerUnrescue, ServerRebuild, ServerConfirm, ServerRevert,
+        ServerUnrescue, ServerRebuild, ServerConfirm,
     )  # fmt: skip
     return [
         ServerCreate(db, placement, network, nodes),
         ServerDelete(db, network, images, nodes),
-        ServerResize(db, placement, nodes),
+        ServerResize(db, placement, network, images, nodes),
+        ServerRevert(db, network, nodes),
         ServerImage(db, images, nodes),
         ServerShelve(db, network, images, nodes),
         ServerUnshelve(db, placement, network, images, nodes),

@@ -99,7 +99,7 @@ class ServerShelve(TurnFlow):
         store.move(tx, server, self.arrival, fault=None, **nowhere)
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
-        if "copied" in run.operation.done:
+        if store.get(tx, ALL, run.subject_id).shelved is not None:
             # Its host may have cleared the disk already, and the image has it.
             self._offload(tx, run)
             return

@@ -103,14 +103,14 @@ class ImageService:
             self.withdraw(tx, old.id)
 
     def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
-        """Withdraw an owner's images of a server that have no bytes yet: there will be none."""
-        wanted = Filter(
-            equal={"owner": owner},
-            one_of={"status": (QUEUED, SAVING)},
-            properties={"instance_uuid": server_id, "image_location": "snapshot"},
-        )
-        for left in query.page(tx, ALL, wanted, Page(limit=_MOST_ROTATED)):
-            self.withdraw(tx, left.id)
+        """Withdraw an owner's images of a server that have no bytes yet: there will be none. The copies that the cloud
+        made of its disk to move it go too."""
+        copies = {"instance_uuid": server_id, "image_location": "snapshot"}
+        waiting = Filter(equal={"owner": owner}, one_of={"status": (QUEUED, SAVING)}, properties=copies)
+        moving = Filter(equal={"owner": account.CLOUD}, properties=copies)
+        for wanted in (waiting, moving):
+            for left in query.page(tx, ALL, wanted, Page(limit=_MOST_ROTATED)):
+                self.withdraw(tx, left.id)
 
     async def get(self, context: Context, image_id: str) -> Image:
         """One image that the caller may see. Raises NotFound."""

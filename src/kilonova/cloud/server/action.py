@@ -13,7 +13,7 @@ from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.command import Act, Commands, insist, refuse_locked
 from kilonova.cloud.server.demand import HERE, MOVING, charges, growth, sizes
-from kilonova.cloud.server.model import FlavorCopy, Server
+from kilonova.cloud.server.model import FlavorCopy, Guest, Server
 from kilonova.cloud.server.phase import COPYING
 from kilonova.core.context import Context, Scope
 from kilonova.core.errors import Conflict, Forbidden, Invalid, NotBuilt
@@ -28,7 +28,14 @@ class Images(Protocol):
     """The part of the image service that a reset needs."""
 
     def withdraw_unfinished(self, tx: Tx, owner: str, server_id: str) -> None:
-        """Forget an owner's images of a server that have no bytes yet."""
+        """Forget an owner's images of a server that have no bytes yet, and the cloud's own copies of its disk."""
+
+
+class Network(Protocol):
+    """The part of the network service that a reset needs."""
+
+    def bind(self, tx: Tx, server_id: str, host_id: str | None) -> None:
+        """Say on which host a server's ports are; None for nowhere."""
 
 
 class ServerActions:
@@ -37,9 +44,10 @@ class ServerActions:
     Each raises NotFound, and Conflict when the server is locked or its state does not allow it.
     """
 
-    def __init__(self, db: Database, operations: Operations, images: Images) -> None:
+    def __init__(self, db: Database, operations: Operations, images: Images, network: Network) -> None:
         self._db = db
         self._images = images
+        self._network = network
         self._operations = operations
         self._commands = Commands(db, operations)
 
@@ -84,10 +92,9 @@ class ServerActions:
             hosts.release(tx, MOVING + server_id)
             store.move(tx, server, f"set {state}", before=None, **({"fault": None} if state == "active" else {}))
             self._operations.supersede(tx, Lock("server", server_id))
+            self._network.bind(tx, server_id, server.host_id)
             for guest in guest_store.of_server(tx, server_id):
-                kept = {**sizes(server.flavor), "version": guest.spec.version + 1, "mark": "", "restore": ""}
-                spec = msgspec.structs.replace(guest.spec, **kept, rescue=None, deposit_to="")
-                guest_store.desire(tx, guest.host_id, spec)
+                _settle_guest(tx, server, guest)
 
         await insist(self._db, work, server_id)
 
@@ -136,7 +143,8 @@ class ServerActions:
             if more := growth(server.flavor, flavor):
                 quota.charge(tx, server.project_id, MOVING + server.id, more)
             mark = f"resize-{server.version}"
-            return {}, {"flavor": msgspec.to_builtins(flavor), "phase": server.phase, "mark": mark}
+            frame = {"flavor": msgspec.to_builtins(flavor), "phase": server.phase, "mark": mark}
+            return {}, {**frame, "host": None, "leaves": False}
 
         await self._commands.act(context, scope, server_id, Act("resize"), prepare)
 
@@ -144,7 +152,7 @@ class ServerActions:
         """Keep a resized server as it is."""
 
         def prepare(tx: Tx, server: Server) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-            return {}, {"power": server.power}
+            return {}, {"power": server.power, "left": left_host(server)}
 
         act = Act("confirm", action="confirmResize")
         await self._commands.act(context, scope, server_id, act, prepare)
@@ -153,7 +161,8 @@ class ServerActions:
         """Make a resized server what it was."""
 
         def prepare(tx: Tx, server: Server) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-            return {}, {"phase": server.before.phase if server.before else "active"}
+            phase = server.before.phase if server.before else "active"
+            return {}, {"phase": phase, "left": left_host(server)}
 
         act = Act("revert", action="revertResize")
         await self._commands.act(context, scope, server_id, act, prepare)
@@ -166,6 +175,22 @@ class ServerActions:
             return store.edit(tx, scope, server_id, tags=tags)
 
         return await self._db.write(work)
+
+
+def _settle_guest(tx: Tx, server: Server, guest: Guest) -> None:
+    """A guest where the server is gets its size; one elsewhere was on its way, or left behind, and becomes a debt."""
+    if guest.host_id != server.host_id:
+        hosts.add_debt(tx, guest.host_id, server.id, guest.spec.fence + 1)
+        guest_store.remove(tx, guest.host_id, server.id)
+        return
+    kept = {**sizes(server.flavor), "version": guest.spec.version + 1, "mark": "", "restore": ""}
+    guest_store.desire(tx, guest.host_id, msgspec.structs.replace(guest.spec, **kept, rescue=None, deposit_to=""))
+
+
+def left_host(server: Server) -> str:
+    """The host that a resized server has left, and that keeps what leads back; empty when it did not leave one."""
+    before = server.before
+    return before.host_id if before is not None and before.host_id != server.host_id else ""
 
 
 def _refuse_flavor(old: FlavorCopy, new: FlavorCopy) -> None:

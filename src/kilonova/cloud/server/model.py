@@ -43,13 +43,15 @@ class NicView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server was before a resize: its flavor, phase and host, and the name under which its disk is kept."""
+    """What a server was before a resize or a move: its flavor, phase and host. `mark` is the name under which its disk
+    is kept; where it left its host, it is that host's guest which is kept."""
 
     flavor: FlavorCopy
     phase: str
     host_id: str
     host_name: str
     mark: str
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,25 @@ class Guest:
         """Whether the host has done (or given up on) the present version of the spec."""
         o = self.observed
         return o is not None and o.settled and o.fence == self.spec.fence and o.version >= self.spec.version
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A move of a server. `kind` and `status` are Nova's words, `source` and `dest` names of hosts; times in µs."""
+
+    id: int
+    uuid: str
+    server_id: str
+    project_id: str
+    user_id: str
+    kind: str
+    status: str
+    source: str
+    dest: str
+    old_flavor: str
+    new_flavor: str
+    created_at: int
+    updated_at: int
 
 
 RebootKind = Literal["SOFT", "HARD"]

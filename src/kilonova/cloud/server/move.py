@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from kilonova.cloud.host import store as hosts
+from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.server.command import Act, Commands
 from kilonova.cloud.server.imaging import Images, describe
 from kilonova.cloud.server.model import Server
 from kilonova.core.context import Context, Scope
-from kilonova.core.errors import Conflict, Invalid
+from kilonova.core.errors import Conflict, Invalid, NotBuilt
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops.start import Operations
 
@@ -43,6 +46,22 @@ class ServerMoves:
         """Bring a shelved server to a host, this one or one of this zone if they are given."""
         act = Act("unshelve", frame={"zone": zone, "host": host_id}, homeless=True)
         await self._commands.act(context, scope, server_id, act)
+
+    async def migrate(self, context: Context, scope: Scope, server_id: str, host_id: str | None) -> None:
+        """Stop a server and start it on another host (this one if it is given), to be confirmed or reverted. Raises
+        Invalid for the host that it is on, NotBuilt for one with disks that are not copied."""
+
+        def prepare(tx: Tx, server: Server) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            if host_id == server.host_id:
+                raise Invalid(f"The target host {server.host_name} is the one that the server is on.")
+            if server.flavor.ephemeral_gb:
+                raise NotBuilt("Moving a server that has an ephemeral disk is not implemented")
+            if takes_something(server.flavor.extra_specs):
+                raise NotBuilt("Moving a server that has resources beside its flavor's sizes is not implemented")
+            frame = {"flavor": msgspec.to_builtins(server.flavor), "phase": server.phase, "mark": ""}
+            return {}, {**frame, "host": host_id, "leaves": True}
+
+        await self._commands.act(context, scope, server_id, Act("migrate"), prepare)
 
     async def evacuate(
         self, context: Context, scope: Scope, server_id: str, host_id: str | None, password: str, *, stopped: bool

@@ -27,6 +27,7 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "unrescue": ("unrescuing", ("rescued",)),
         "rebuild": ("rebuilding", ("active", "stopped", "error")),
         "resize": ("resizing", ("active", "stopped")),
+        "migrate": ("resizing", ("active", "stopped")),
         "image": ("imaging", ("active", "stopped", "paused", "suspended")),
         "backup": ("backing", ("active", "stopped", "paused", "suspended")),
         "shelve": ("shelving", ("active", "stopped", "paused", "suspended")),
@@ -38,8 +39,8 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
 )
 """What someone asks for: (what the server is doing then, the resting states that it is allowed in)."""
 
-COPYING: Final = frozenset({"imaging", "backing", "shelving"})
-"""While doing these, an image waits for a copy of the server's disk."""
+COPYING: Final = frozenset({"imaging", "backing", "shelving", "resizing"})
+"""While doing these, an image may wait for a copy of the server's disk."""
 
 ARRIVALS: Final[Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = MappingProxyType(
     {

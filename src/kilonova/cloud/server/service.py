@@ -154,8 +154,8 @@ class ServerService:
 
         def work(tx: Tx) -> str | None:
             server = store.get(tx, scope, server_id)
-            guests = guest_store.of_server(tx, server.id)
-            return guests[0].host_id if guests else None
+            on = [guest.host_id for guest in guest_store.of_server(tx, server.id)]
+            return server.host_id if server.host_id in on else next(iter(on), None)
 
         return await self._db.read(work)
 

@@ -22,7 +22,7 @@ GIB = 1 << 30
 
 
 class _Disks(msgspec.Struct):
-    image: str = ""
+    base: ImageRef | None = None
     roles: tuple[str, ...] = ()
     config: bytes = b""
     generation: int = 0
@@ -81,7 +81,9 @@ class FakeBlock:
         if self._state_dir is not None:
             self._state_dir.mkdir(parents=True, exist_ok=True)
             for path in self._state_dir.glob("*.disks"):
-                self._disks[path.stem] = msgspec.json.decode(path.read_bytes(), type=_Disks)
+                disks = self._disks[path.stem] = msgspec.json.decode(path.read_bytes(), type=_Disks)
+                if disks.base is not None:
+                    self._images[disks.base.sha512] = disks.base
 
     async def space(self) -> Space:
         """See the port."""
@@ -137,7 +139,7 @@ class FakeBlock:
                 raise DriverError("image_missing", "the image is not on the host yet", retryable=True)
             if spec.root_gb and spec.root_gb * GIB < spec.image.virtual_bytes:
                 raise DriverError("disk_too_small", "the image is larger than the flavor's root disk")
-            old = replace(old, image=spec.image.sha512)
+            old = replace(old, base=spec.image)
         wanted = {
             "root": spec.image is not None,
             "ephemeral": spec.ephemeral_gb > 0,
@@ -193,8 +195,8 @@ class FakeBlock:
         await self._play("remove")
         disks = self._disks.pop(server_id, None)
         del self._failed[server_id]
-        if disks is not None and disks.image in self._images:
-            self._used_at[disks.image] = self._clock.now()
+        if disks is not None and disks.base is not None and disks.base.sha512 in self._images:
+            self._used_at[disks.base.sha512] = self._clock.now()
         if self._state_dir is not None:
             (self._state_dir / f"{server_id}.disks").unlink(missing_ok=True)
 
@@ -206,7 +208,7 @@ class FakeBlock:
     async def evict(self, keep: frozenset[str], older_than: float) -> tuple[str, ...]:
         """See the port."""
         await self._play("evict")
-        needed = keep | {disks.image for disks in self._disks.values()}
+        needed = keep | {disks.base.sha512 for disks in self._disks.values() if disks.base}
         limit = self._clock.now() - int(older_than * SECOND)
         gone = tuple(sha for sha in sorted(self._images) if sha not in needed and self._used_at.get(sha, 0) <= limit)
         for sha512 in gone:
