@@ -126,7 +126,7 @@ class Site:
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
         self.engine: Engine | None = None
-        self.agent: Agent | None = None
+        self.agents: list[Agent] = []
 
     def client(self, token: str, root: str = "/compute/v2.1") -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
@@ -140,7 +140,20 @@ class Site:
     async def project_exists(self, project_id: str) -> bool:
         return project_id in PROJECTS.values()
 
-    async def start(self, *, work: bool = True) -> None:
+    async def add_host(self, name: str) -> None:
+        """A simulated host that is up."""
+        place = self.place / name
+        drivers = Drivers(
+            FakeVirt(state_dir=place / "virt"), FakeNet(world=FakeWorld()), FakeBlock(state_dir=place / "disk")
+        )
+        identity = Identity(new_uuid(), name, "boot", new_uuid())
+        journal = Journal(place / "journal")
+        agent = Agent(identity, drivers, journal, self.bus, self.clock, random.Random(1), rhythm=RHYTHM)
+        self.agents.append(agent)
+        await agent.start()
+        await agent.until_heard()
+
+    async def start(self, *, work: bool = True, hosts: int = 1) -> None:
         """Found the cloud; without `work` no operation is driven, so servers stay as they were asked for."""
         await self.blobs.start()
         await self.flavors.bootstrap()
@@ -148,15 +161,8 @@ class Site:
         self.image = await self.add_image("guest")
         self.network = (await self.networks.allocation.check(caller("ann"), None, [])).nics[0].network_id
         await self.link.start()
-        drivers = Drivers(
-            FakeVirt(state_dir=self.place / "virt"),
-            FakeNet(world=FakeWorld()),
-            FakeBlock(state_dir=self.place / "disk"),
-        )
-        identity = Identity(new_uuid(), "host1", "boot", new_uuid())
-        journal = Journal(self.place / "journal")
-        self.agent = Agent(identity, drivers, journal, self.bus, self.clock, random.Random(1), rhythm=RHYTHM)
-        await self.agent.start()
+        for number in range(1, hosts + 1):
+            await self.add_host(f"host{number}")
         if work:
             db, nodes, network = self.db, self.nodes, self.networks.allocation
             flows = server_flows(db, self.placement, network, self.images, nodes)
@@ -169,8 +175,8 @@ class Site:
             await client.aclose()
         if self.engine is not None:
             await self.engine.stop()
-        if self.agent is not None:
-            await self.agent.stop()
+        for agent in self.agents:
+            await agent.stop()
         await self.link.stop()
         await self.keypairs.close()
         await self.uploads.close()

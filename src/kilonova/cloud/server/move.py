@@ -9,9 +9,10 @@ import msgspec
 
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement.demand import takes_something
+from kilonova.cloud.server import migration_store
 from kilonova.cloud.server.command import Act, Commands
 from kilonova.cloud.server.imaging import Images, describe
-from kilonova.cloud.server.model import Server
+from kilonova.cloud.server.model import Migration, Server
 from kilonova.core.context import Context, Scope
 from kilonova.core.errors import Conflict, Invalid, NotBuilt
 from kilonova.kit.db import Database, Tx
@@ -22,8 +23,15 @@ class ServerMoves:
     """See `ServerActions` for what every command raises."""
 
     def __init__(self, db: Database, operations: Operations, images: Images) -> None:
+        self._db = db
         self._commands = Commands(db, operations)
         self._images = images
+
+    async def migrations(
+        self, scope: Scope, filters: Mapping[str, Any], marker: str | None = None, limit: int = 1000
+    ) -> list[Migration]:
+        """A page of moves and resizes, the newest first (see migration_store.page). Raises NotFound."""
+        return await self._db.read(lambda tx: migration_store.page(tx, scope, filters, marker=marker, limit=limit))
 
     async def shelve(self, context: Context, scope: Scope, server_id: str) -> None:
         """Keep a server as an image and free its host of it. Raises QuotaExceeded."""

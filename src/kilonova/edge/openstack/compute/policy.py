@@ -11,6 +11,7 @@ from kilonova.kit.http import Request
 
 _READER: Final = "rule:project_reader_or_admin"
 _MEMBER: Final = "rule:project_member_or_admin"
+_MANAGER: Final = "rule:project_manager_or_admin"
 _ADMIN: Final = "rule:context_is_admin"
 _OWNER: Final = "rule:context_is_admin or user_id:%(user_id)s"
 _ANYBODY: Final = "@"
@@ -31,7 +32,9 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",
         "server-metadata:update_all", "server-metadata:delete",
     ),
+    _MANAGER: ("os-migrate-server:migrate", "os-migrations:index"),
     _ADMIN: (
+        "os-migrate-server:migrate:host",
         "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",
         "servers:create:forced_host", "servers:index:get_all_tenants", "servers:detail:get_all_tenants",
@@ -55,6 +58,8 @@ RULES: Final = of_projects(
     Rule("admin_or_owner", "rule:context_is_admin or project_id:%(project_id)s"),
     Rule("project_reader_api", "role:reader and project_id:%(project_id)s"),
     Rule("project_member_api", "role:member and project_id:%(project_id)s"),
+    Rule("project_manager_api", "role:manager and project_id:%(project_id)s"),
+    Rule("project_manager_or_admin", "rule:project_manager_api or rule:context_is_admin"),
     Rule("project_reader_or_admin", "rule:project_reader_api or rule:context_is_admin"),
     Rule("project_member_or_admin", "rule:project_member_api or rule:context_is_admin"),
     Rule("compute:servers:create:requested_destination", _ADMIN),

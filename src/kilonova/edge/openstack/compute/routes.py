@@ -27,6 +27,7 @@ from kilonova.edge.openstack.compute.flavor import FlavorRoutes
 from kilonova.edge.openstack.compute.host import HostRoutes
 from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
+from kilonova.edge.openstack.compute.migration import MigrationRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
@@ -105,6 +106,7 @@ def build_compute(
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),
         *MoveRoutes(s.moves, s.hosts).routes(),
+        *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
         *ActionLogRoutes(s.servers).routes(),

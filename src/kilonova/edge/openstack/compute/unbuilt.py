@@ -16,7 +16,7 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-aggregates", "/os-aggregates/{aggregate_id}", "/os-aggregates/{aggregate_id}/action",
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
         "/os-console-auth-tokens/{token}", "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
-        "/os-migrations", "/os-quota-class-sets/{class_id}", "/os-server-external-events", "/os-server-groups",
+        "/os-quota-class-sets/{class_id}", "/os-server-external-events", "/os-server-groups",
         "/os-server-groups/{group_id}", "/os-simple-tenant-usage", "/os-simple-tenant-usage/{tenant_id}",
     ),
     (6, None): (f"{_S}/remote-consoles",),

@@ -1,4 +1,5 @@
-"""Shelving, unshelving and evacuating servers (API reference "Servers - run an action", "…- run an administrative")."""
+"""Shelving, unshelving, migrating and evacuating servers (API reference "Servers - run an action" and "… an
+administrative action")."""
 
 from __future__ import annotations
 
@@ -43,6 +44,24 @@ _UNSHELVE: Final = VersionedSchemas(
 )
 
 
+_MIGRATE: Final = VersionedSchemas(
+    {
+        (2, 1): {"type": "object"},
+        (2, 56): boxed(
+            "migrate",
+            {"type": ["object", "null"], "properties": {"host": HOST}, "additionalProperties": False},
+        ),
+    }
+)
+
+
+def _permit(request: Request, name: str) -> None:
+    """Raises Forbidden where policy does not let the caller name a host."""
+    rule = PREFIX + name
+    if not request.permits(rule):
+        raise Forbidden(f"Policy doesn't allow {rule} to be performed.", rule=rule)
+
+
 class MoveRoutes:
     """Handlers of actions that change where a server is."""
 
@@ -55,6 +74,7 @@ class MoveRoutes:
             self._route("shelve", self.shelve, "os-shelve:shelve"),
             self._route("shelveOffload", self.offload, "os-shelve:shelve_offload"),
             self._route("unshelve", self.unshelve, "os-shelve:unshelve", _UNSHELVE),
+            self._route("migrate", self.migrate, "os-migrate-server:migrate", _MIGRATE),
             self._route("evacuate", self.evacuate, "os-evacuate", _EVACUATE, 200),
         ]
 
@@ -78,12 +98,19 @@ class MoveRoutes:
             raise Invalid("The requested availability zone is not available")
         host = None
         if (named := asked.get("host")) is not None:
-            rule = f"{PREFIX}os-shelve:unshelve_to_host"
-            if not request.permits(rule):
-                raise Forbidden(f"Policy doesn't allow {rule} to be performed.", rule=rule)
+            _permit(request, "os-shelve:unshelve_to_host")
             host = await self._find(named)
         work = self._moves.unshelve(request.context, reach(request), identifier, zone, host)
         await attempt("unshelve", identifier, work)
+
+    async def migrate(self, request: Request) -> None:
+        """API reference "Migrate Server"; from 2.56 to a host."""
+        asked = request.json["migrate"] or {} if request.version >= (2, 56) else {}
+        identifier, host = server_id(request), None
+        if (named := asked.get("host")) is not None:
+            _permit(request, "os-migrate-server:migrate:host")
+            host = await self._find(named)
+        await attempt("migrate", identifier, self._moves.migrate(request.context, reach(request), identifier, host))
 
     async def evacuate(self, request: Request) -> Response:
         """API reference "Evacuate Server". There is no shared storage: the disk is made anew from the image."""

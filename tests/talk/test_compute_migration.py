@@ -1,0 +1,134 @@
+"""Moving servers between hosts over HTTP, and the list of what was moved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compute_world import Site, act, caller, fault
+
+from kilonova.cloud.image.model import Filter, Page
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import open_database
+
+
+@pytest.fixture
+async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    db = await open_database(sqlite_url, SystemClock())
+    site = Site(db, tmp_path)
+    await site.start(hosts=2)
+    yield site
+    await site.stop()
+    await db.close()
+
+
+async def moved(site: Site, server_id: str, action: str, value: Any = None, code: int = 202) -> tuple[str, str]:
+    """An action of an administrator that ends; status and host afterwards."""
+    answer = await act(site.admin, server_id, action, value)
+    assert answer.status_code == code, answer.text
+    await site.settle(server_id)
+    return await where(site, server_id)
+
+
+async def where(site: Site, server_id: str) -> tuple[str, str]:
+    server = (await site.admin.get(f"/servers/{server_id}")).json()["server"]
+    return server["status"], server["OS-EXT-SRV-ATTR:host"]
+
+
+async def listed(site: Site, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await site.admin.get(f"/os-migrations{query}")).json()["migrations"]
+    return found
+
+
+async def test_a_server_moves_and_stays_or_comes_back(site: Site) -> None:
+    server_id = await site.boot()
+    _, first = await where(site, server_id)
+    other = "host2" if first == "host1" else "host1"
+    assert await moved(site, server_id, "migrate") == ("VERIFY_RESIZE", other)
+    assert await moved(site, server_id, "revertResize") == ("ACTIVE", first)
+    assert await moved(site, server_id, "migrate", {"host": other}) == ("VERIFY_RESIZE", other)
+    assert await moved(site, server_id, "confirmResize", code=204) == ("ACTIVE", other)
+    console = (await act(site.admin, server_id, "os-getConsoleOutput", {})).status_code
+    assert console == 200
+    await act(site.ann, server_id, "os-stop")
+    await site.settle(server_id)
+    assert await moved(site, server_id, "migrate") == ("VERIFY_RESIZE", first)
+    assert await moved(site, server_id, "confirmResize", code=204) == ("SHUTOFF", first)
+    assert [(m["status"], m["source_compute"], m["dest_compute"]) for m in await listed(site)] == [
+        ("confirmed", other, first), ("confirmed", first, other), ("reverted", first, other)
+    ]  # fmt: skip
+    images = await site.images.list(caller("admin"), Filter(), Page())
+    assert [image.name for image in images] == ["guest"]
+
+
+async def test_a_resize_goes_elsewhere_only_where_it_must(site: Site) -> None:
+    servers = [await site.boot(flavorRef="1") for _ in range(2)]
+    at = {server_id: (await where(site, server_id))[1] for server_id in servers}
+    assert await moved(site, servers[0], "resize", {"flavorRef": "2"}) == ("VERIFY_RESIZE", at[servers[0]])
+    await moved(site, servers[0], "confirmResize", code=204)
+    services = (await site.admin.get("/os-services?binary=nova-compute")).json()["services"]
+    [own] = [s["id"] for s in services if s["host"] == at[servers[1]]]
+    assert (await site.admin.put(f"/os-services/{own}", json={"status": "disabled"})).status_code == 200
+    status, host = await moved(site, servers[1], "resize", {"flavorRef": "2"})
+    assert status == "VERIFY_RESIZE"
+    assert host != at[servers[1]]
+    shown = (await site.admin.get(f"/servers/{servers[1]}")).json()["server"]
+    assert shown["flavor"]["ram"] == 2048
+    assert await moved(site, servers[1], "revertResize") == ("ACTIVE", at[servers[1]])
+    assert [m["migration_type"] for m in await listed(site)] == ["resize", "resize"]
+
+
+async def test_who_may_move_what_to_where(site: Site) -> None:
+    server_id = await site.boot()
+    _, host = await where(site, server_id)
+    assert (await act(site.ann, server_id, "migrate")).status_code == 403
+    assert (await site.ann.get("/os-migrations")).status_code == 403
+    same = f"The target host {host} is the one that the server is on."
+    assert fault(await act(site.admin, server_id, "migrate", {"host": host})) == (400, same)
+    assert (await act(site.admin, server_id, "migrate", {"host": "nowhere"})).status_code == 400
+    assert (await act(site.admin, server_id, "migrate", {"host": ""})).status_code == 400
+    await act(site.admin, server_id, "pause")
+    await site.settle(server_id)
+    refused = f"Cannot 'migrate' instance {server_id} while it is in vm_state paused"
+    assert fault(await act(site.admin, server_id, "migrate")) == (409, refused)
+    assert await listed(site) == []
+
+
+async def test_migrations_are_listed_by_page_and_by_what_they_are(site: Site) -> None:
+    server_id = await site.boot()
+    for _ in range(3):
+        await moved(site, server_id, "migrate")
+        await moved(site, server_id, "revertResize")
+    every = await listed(site)
+    assert len(every) == 3
+    answer = (await site.admin.get("/os-migrations?limit=2")).json()
+    assert answer["migrations"] == every[:2]
+    [link] = answer["migrations_links"]
+    marker = link["href"].partition("marker=")[2]
+    assert await listed(site, f"?limit=2&marker={marker}") == every[2:]
+    assert await listed(site, "?status=confirmed") == []
+    assert await listed(site, f"?instance_uuid={server_id}&migration_type=migration") == every
+    assert (await site.admin.get("/os-migrations?marker=nothing")).status_code == 400
+    assert (await site.admin.get("/os-migrations?nonsense=1")).status_code == 400
+    old = {"openstack-api-version": "compute 2.1"}
+    [newest, *_] = (await site.admin.get("/os-migrations", headers=old)).json()["migrations"]
+    assert "uuid" not in newest
+    assert "migration_type" not in newest
+
+
+async def test_a_deleted_server_leaves_nothing_on_either_host(site: Site) -> None:
+    server_id = await site.boot(metadata={"fake.delay.define": "0.3"})
+    assert (await act(site.admin, server_id, "migrate")).status_code == 202
+    assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
+    assert await site.settle(server_id) == ""
+    other = await site.boot()
+    await moved(site, other, "migrate")
+    assert (await site.ann.delete(f"/servers/{other}")).status_code == 204
+    assert await site.settle(other) == ""
+    for agent in site.agents:
+        world = await site.nodes.world(agent.identity.host_id)
+        assert (world.guests, world.disks) == ({}, ())
+    images = await site.images.list(caller("admin"), Filter(), Page())
+    assert [image.name for image in images] == ["guest"]
