@@ -15,7 +15,7 @@ Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sizes: `fake_memory_mb` in MiB, `low_disk_gb` in GiB. Empty texts mean: decided by itself."""
+    """`low_disk_gb` is in GiB. Empty texts mean: decided by itself."""
 
     state: Path = Path("var")
     host: str = "127.0.0.1"
@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keystone_project: str = "service"
     keystone_domain: str = "Default"
     history_days: Count = 90
+    reclaim_seconds: CountOrOff = 0
+    confirm_seconds: CountOrOff = 0
     driver: Literal["libvirt", "fake"] = "libvirt"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     node_dir: str = ""
@@ -54,6 +56,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     import_origins: str = "http://* https://*"
     import_networks: str = ""
     fake_hosts: Count = 1
-    fake_vcpus: Count = 64
-    fake_memory_mb: Count = 256 * 1024
     fake_boot_seconds: Amount = 0.0

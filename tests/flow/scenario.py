@@ -17,7 +17,7 @@ LARGER = msgspec.structs.replace(FLAVOR, id="2", name="m1.less", memory_mb=128, 
 GONE = "gone"
 POWERS = {
     "active": ("running",), "stopped": ("stopped", "crashed"), "paused": ("paused",), "suspended": ("suspended",),
-    "rescued": ("running",), "resized": ("running",),
+    "rescued": ("running",), "resized": ("running",), "soft_deleted": ("stopped", "crashed"),
 }  # fmt: skip
 
 
@@ -61,6 +61,16 @@ async def _stopped(world: World) -> str:
 
 async def _delete(world: World, server_id: str) -> str:
     await world.delete(server_id)
+    return server_id
+
+
+async def _put_aside(world: World, server_id: str) -> str:
+    await world.aside.delete(ADMIN, ALL, server_id)
+    return server_id
+
+
+async def _restore(world: World, server_id: str) -> str:
+    await world.service.restore(ADMIN, ALL, server_id)
     return server_id
 
 
@@ -204,6 +214,8 @@ SCENARIOS = {
     "rebuild": Scenario("server_rebuild", World.boot, _rebuild, "active", "active", 1, ("error",)),
     "image": Scenario("server_image", World.boot, _image, "active", "active", 0),
     "backup": Scenario("server_backup", _after(_stop), _backup, "stopped", "stopped", 0),
+    "soft delete": Scenario("server_soft_delete", World.boot, _put_aside, "soft_deleted", "active", 0),
+    "restore": Scenario("server_restore", _after(_put_aside), _restore, "active", "soft_deleted", 1),
     "shelve": Scenario("server_shelve", World.boot, _shelve, "shelved", "active", -1),
     "unshelve": Scenario("server_unshelve", _after(_shelve), _unshelve, "active", "shelved", 1),
     "evacuate": Scenario("server_evacuate", _orphaned, _evacuate, "active", "active", 1, ("error",)),

@@ -180,6 +180,7 @@ class World:
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
+        self.aside = ServerService(self.db, self.ops, self.placement, new_uuid, soft_delete=True)
         self.actions = ServerActions(self.db, self.ops, self.images.service, self.network)
         self.moves = ServerMoves(self.db, self.ops, self.images.service)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)

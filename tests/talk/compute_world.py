@@ -97,12 +97,12 @@ class NameGate:
 class Site:
     """`await start()`, then ask by `ann`, `bob`, `eve` and `admin`."""
 
-    def __init__(self, db: Database, place: Path) -> None:
+    def __init__(self, db: Database, place: Path, *, soft_delete: bool = False) -> None:
         self.db, self.place, self.clock, bus = db, place, SystemClock(), LocalBus()
         self.bus = bus
         self.ops = Operations(bus, new_uuid)
         self.placement = Placement(db, self.clock, random.Random(1))
-        self.servers = ServerService(db, self.ops, self.placement, new_uuid)
+        self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
         self.ground = Ground(db, new_uuid, mac_source(random.Random(1).randbytes), lambda _: None)
         self.networks = NetworkServices(self.ground)

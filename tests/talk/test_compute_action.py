@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 from compute_world import PROJECTS, Site, act, caller, fault
 
 from kilonova.cloud.image.model import Filter, Image, Page
+from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.service import ServerService
+from kilonova.cloud.server.upkeep import Upkeep
 from kilonova.core.context import ALL
 from kilonova.core.errors import NotFound
+from kilonova.core.ids import new_uuid
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
 
@@ -308,3 +313,47 @@ async def test_an_image_that_grows_too_large_is_none(site: Site) -> None:
     [last, *_] = (await site.ann.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
     assert (last["action"], last["message"]) == ("createImage", "Error")
     assert states(await done(site, server_id, "reboot", {"type": "HARD"})) == ("ACTIVE", "active", 1)
+
+
+async def test_a_deleted_server_can_be_restored_where_they_are_put_aside(sqlite_url: str, tmp_path: Path) -> None:
+    db = await open_database(sqlite_url, SystemClock())
+    site = Site(db, tmp_path, soft_delete=True)
+    await site.start()
+    server_id = await site.boot(flavorRef="1")
+    before = await usage(site)
+    assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
+    assert await site.settle(server_id) == "soft_deleted"
+    assert states(await show(site, server_id)) == ("SOFT_DELETED", "soft-delete", 4)
+    assert (await site.ann.get("/servers")).json()["servers"] == []
+    assert len((await site.ann.get("/servers?status=SOFT_DELETED")).json()["servers"]) == 1
+    assert await usage(site) == (0, 0, 0)
+    assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
+    for action in ("os-start", "pause", "lock_it", "shelve"):
+        assert (await act(site.ann, server_id, action)).status_code in (400, 409), action
+    assert (await act(site.eve, server_id, "restore")).status_code == 403
+    assert (await act(site.bob, server_id, "restore")).status_code == 404
+    limit = {"quota_set": {"instances": 0}}
+    await site.admin.put(f"/os-quota-sets/{PROJECTS['ann']}", json=limit)
+    assert (await act(site.ann, server_id, "restore")).status_code == 403
+    await site.admin.put(f"/os-quota-sets/{PROJECTS['ann']}", json={"quota_set": {"instances": 9}})
+    assert states(await done(site, server_id, "restore")) == ("ACTIVE", "active", 1)
+    assert await usage(site) == before
+    assert (await act(site.ann, server_id, "restore")).status_code == 409
+    assert (await act(site.ann, server_id, "forceDelete")).status_code == 202
+    assert await site.settle(server_id) == ""
+    await site.stop()
+    await db.close()
+
+
+async def test_what_nobody_decides_on_is_decided(site: Site) -> None:
+    aside = ServerService(site.db, site.ops, site.placement, new_uuid, soft_delete=True)
+    waiting, resized = await site.boot(), await site.boot(flavorRef="1")
+    await aside.delete(caller("ann"), ALL, waiting)
+    await site.settle(waiting)
+    await done(site, resized, "resize", {"flavorRef": "2"})
+    actions = ServerActions(site.db, site.ops, site.images, site.networks.allocation)
+    await Upkeep(site.db, site.servers, actions, reclaim=60, confirm=60).run()
+    assert (await site.settle(waiting), await site.settle(resized)) == ("soft_deleted", "resized")
+    await asyncio.sleep(1.1)
+    await Upkeep(site.db, site.servers, actions, reclaim=1, confirm=1).run()
+    assert (await site.settle(waiting), await site.settle(resized)) == ("", "active")

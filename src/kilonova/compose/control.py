@@ -60,6 +60,7 @@ from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
+from kilonova.cloud.server.upkeep import Upkeep
 from kilonova.compose.address import free_public_cidr
 from kilonova.compose.foreign import build_keystone
 from kilonova.core.context import ALL, Context
@@ -154,8 +155,13 @@ class Control:
         settings = self.settings
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, chance)
-        self.servers = ServerService(self.db, self.operations, self.placement, new_uuid)
+        aside = settings.reclaim_seconds > 0
+        self.servers = ServerService(self.db, self.operations, self.placement, new_uuid, soft_delete=aside)
         self.server_actions = ServerActions(self.db, self.operations, self.images, self.networks.allocation)
+        self.upkeep = Upkeep(
+            self.db, self.servers, self.server_actions, reclaim=settings.reclaim_seconds,
+            confirm=settings.confirm_seconds,
+        )  # fmt: skip
         self.server_moves = ServerMoves(self.db, self.operations, self.images)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
@@ -197,7 +203,11 @@ class Control:
 
     def sweeps(self) -> list[tuple[str, float, Callable[[], Awaitable[object]]]]:
         """What must always become true: (name, seconds, work)."""
-        return [("images", 60.0, self.image_sweep.sweep), ("history", 3600.0, self._forget_old)]
+        return [
+            ("images", 60.0, self.image_sweep.sweep),
+            ("servers", 10.0, self.upkeep.run),
+            ("history", 3600.0, self._forget_old),
+        ]
 
     async def _forget_old(self) -> None:
         """Drop what history need not hold any longer, a little at a time."""

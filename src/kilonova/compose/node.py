@@ -66,13 +66,7 @@ def _fake(settings: Settings, state: StateDir, bus: Bus, clock: Clock, index: in
     place = state.root / "hosts" / f"fake-{index}"
     place.mkdir(parents=True, exist_ok=True)
     script = FakeScript(delays={"power_on": settings.fake_boot_seconds} if settings.fake_boot_seconds else {})
-    virt = FakeVirt(
-        vcpus=settings.fake_vcpus,
-        memory_mb=settings.fake_memory_mb,
-        script=script,
-        state_dir=place / "virt",
-        clock=clock,
-    )
+    virt = FakeVirt(script=script, state_dir=place / "virt", clock=clock)
     drivers = Drivers(virt, FakeNet(), FakeBlock(state_dir=place / "block", clock=clock))
     identity = Identity(state.host_id(index), f"fake-{index}", "simulated", new_uuid())
     journal = Journal(place / "journal")

@@ -100,8 +100,8 @@ def _check_ledgers(rows: Rows) -> Iterator[Finding]:
         problem = f"{resource}: the counter says {counted}, the charges say {charged}"
         yield Finding("quota", project, "", problem, "Report this as a bug.")
     charged_servers = {c.removeprefix(HERE) for c in rows.charges}
-    for server_id in rows.servers:
-        if server_id not in charged_servers:
+    for server_id, (phase, _) in rows.servers.items():
+        if server_id not in charged_servers and not phase.startswith("soft_deleted"):
             yield Finding("quota", server_id, "", "the server was never charged", "Report this as a bug.")
     for port_id, server_id in rows.ports:
         if server_id not in rows.servers:

@@ -15,9 +15,11 @@ from kilonova.cloud.flow.server_reboot import ServerReboot
 from kilonova.cloud.flow.server_rebuild import ServerRebuild
 from kilonova.cloud.flow.server_rescue import ServerRescue
 from kilonova.cloud.flow.server_resize import ServerResize
+from kilonova.cloud.flow.server_restore import ServerRestore
 from kilonova.cloud.flow.server_resume import ServerResume
 from kilonova.cloud.flow.server_revert import ServerRevert
 from kilonova.cloud.flow.server_shelve import ServerShelve
+from kilonova.cloud.flow.server_soft_delete import ServerSoftDelete
 from kilonova.cloud.flow.server_start import ServerStart
 from kilonova.cloud.flow.server_stop import ServerStop
 from kilonova.cloud.flow.server_suspend import ServerSuspend
@@ -42,7 +44,7 @@ def server_flows(db: Database, placement: Placement, network: Network, images: I
     """One of each."""
     on_one_host = (
         ServerStart, ServerStop, ServerReboot, ServerPause, ServerUnpause, ServerSuspend, ServerResume, ServerRescue,
-        ServerUnrescue, ServerRebuild, ServerConfirm,
+        ServerUnrescue, ServerRebuild, ServerConfirm, ServerSoftDelete, ServerRestore,
     )  # fmt: skip
     return [
         ServerCreate(db, placement, network, nodes),

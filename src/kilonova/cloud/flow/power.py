@@ -134,10 +134,14 @@ class TurnFlow(PowerFlow):
         return judge(guest, run, self.power(run.frame))
 
     def restore(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
-        """A guest that was to run has been stopped: it is started again."""
-        if POWERS.get(resting(server.phase)) != "running":
-            return {}
-        return {"boot_count": guest.spec.boot_count + 1}
+        return started_again(guest, server)
+
+
+def started_again(guest: Guest, server: Server) -> dict[str, Any]:
+    """What takes the stop of a guest back, if it is one that was to run."""
+    if POWERS.get(resting(server.phase)) != "running":
+        return {}
+    return {"boot_count": guest.spec.boot_count + 1}
 
 
 def missing(guest: Guest | None) -> Fail | None:

@@ -57,6 +57,12 @@ def settle(tx: Tx, server_id: str, status: str) -> None:
     tx.execute(update(migration).where(open_one).values(status=status, updated_at=tx.now))
 
 
+def undecided(tx: Tx, before: int, limit: int = 100) -> list[str]:
+    """The servers whose move was finished before a moment and is neither confirmed nor reverted."""
+    waiting = and_(migration.c.status == FINISHED, migration.c.updated_at < before)
+    return list(tx.execute(select(migration.c.server_id).where(waiting).limit(limit)).scalars())
+
+
 def page(
     tx: Tx, scope: Scope, filters: Mapping[str, Any], *, marker: str | None = None, limit: int = 1000
 ) -> list[Migration]:

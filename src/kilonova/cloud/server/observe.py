@@ -30,7 +30,7 @@ def settle(tx: Tx, host_id: str, observations: Sequence[GuestObservation]) -> No
 def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> None:
     if seen.power != server.power and _is_old(tx, host_id, seen):
         return
-    if seen.power == "absent" and server.phase not in ("error", "shelved"):
+    if seen.power == "absent" and server.phase not in ("error", "shelved", "soft_deleted"):
         fault = {"code": 500, "message": "The guest is gone from its host; its disk is kept", "details": seen.cause}
         store.move(tx, server, "fail", power="none", fault={**fault, "created": tx.now})
         log.warning("a guest is gone", server=server.id, host_id=host_id)

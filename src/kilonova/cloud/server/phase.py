@@ -11,7 +11,18 @@ from typing import Final
 
 from kilonova.core.machine import Machine, moves
 
-RESTING: Final = ("building", "active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "error")
+RESTING: Final = (
+    "building",
+    "active",
+    "stopped",
+    "paused",
+    "suspended",
+    "rescued",
+    "resized",
+    "shelved",
+    "soft_deleted",
+    "error",
+)
 
 ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
     {
@@ -35,6 +46,8 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "evacuate": ("evacuating", ("active", "stopped", "error")),
         "confirm": ("confirming", ("resized",)),
         "revert": ("reverting", ("resized",)),
+        "soft_delete": ("soft_deleting", ("active", "stopped", "paused", "suspended", "error")),
+        "restore": ("restoring", ("soft_deleted",)),
     }
 )
 """What someone asks for: (what the server is doing then, the resting states that it is allowed in)."""
@@ -47,7 +60,7 @@ ARRIVALS: Final[Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = Ma
         "run": (
             "active",
             ("starting", "rebooting", "resetting", "unpausing", "resuming", "unrescuing", "rebuilding", "confirming",
-             "reverting", "unshelving", "evacuating"),
+             "reverting", "unshelving", "evacuating", "restoring"),
             ("stopped", "error", "active", "paused"),
         ),
         "halt": (
@@ -60,6 +73,7 @@ ARRIVALS: Final[Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = Ma
         "mend": ("rescued", ("rescuing",), ()),
         "offer": ("resized", ("resizing",), ()),
         "offload": ("shelved", ("shelving",), ()),
+        "discard": ("soft_deleted", ("soft_deleting",), ()),
     }
 )  # fmt: skip
 """Where a server arrives: (the state, what it was doing, the resting states from which it may get there by itself)."""

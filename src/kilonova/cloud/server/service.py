@@ -9,9 +9,9 @@ from typing import Any, Final
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.command import Act, Commands, refuse_locked
-from kilonova.cloud.server.demand import charges
+from kilonova.cloud.server.demand import HERE, charges
 from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Repeat, Server
-from kilonova.cloud.server.phase import COPYING
+from kilonova.cloud.server.phase import COPYING, MACHINE
 from kilonova.cloud.server.placement import Placement, request_for
 from kilonova.core.context import Context, Scope
 from kilonova.core.decision import Decision
@@ -28,7 +28,16 @@ RESOURCES: Final = ("instances", "cores", "ram")
 class ServerService:
     """Servers of a scope: the caller's project, or all for those whom the edge let act on any."""
 
-    def __init__(self, db: Database, operations: Operations, placement: Placement, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        operations: Operations,
+        placement: Placement,
+        new_id: Callable[[], str],
+        *,
+        soft_delete: bool = False,
+    ) -> None:
+        self._soft_delete = soft_delete
         self._db = db
         self._operations = operations
         self._placement = placement
@@ -62,13 +71,16 @@ class ServerService:
 
         return await self._db.write(work)
 
-    async def delete(self, context: Context, scope: Scope, server_id: str) -> None:
-        """Take charge of a server, whatever is being done to it, and have it torn down; once is enough."""
+    async def delete(self, context: Context, scope: Scope, server_id: str, *, force: bool = False) -> None:
+        """Take charge of a server, whatever is being done to it, and have it torn down; once is enough. Where servers
+        are put aside first, one at rest is, unless by `force`."""
 
         def work(tx: Tx) -> None:
             server = store.lock(tx, scope, server_id)
             refuse_locked(context, server)
             if server.phase.endswith(".deleting"):
+                return
+            if self._soft_delete and not force and self._put_aside(tx, context, server):
                 return
             self._operations.supersede(tx, Lock("server", server_id))
             moved = store.move(tx, server, "delete", fence=server.fence + 1)
@@ -76,6 +88,24 @@ class ServerService:
             self._commands.start(tx, context, moved, Act("delete"), {"copying": copying})
 
         await self._db.write(work)
+
+    def _put_aside(self, tx: Tx, context: Context, server: Server) -> bool:
+        """Whether a server is put aside, or has been, instead of being torn down."""
+        if server.phase.startswith("soft_deleted") or server.phase.endswith(".soft_deleting"):
+            return True
+        if server.host_id is None or server.phase not in MACHINE.sources("soft_delete"):
+            return False
+        self._commands.start(tx, context, store.move(tx, server, "soft_delete"), Act("soft_delete", action="delete"))
+        return True
+
+    async def restore(self, context: Context, scope: Scope, server_id: str) -> None:
+        """Take a server back that was put aside. Raises Conflict in other states, QuotaExceeded."""
+
+        def prepare(tx: Tx, server: Server) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            quota.charge(tx, server.project_id, HERE + server.id, charges(server.flavor))
+            return {}, {}
+
+        await self._commands.act(context, scope, server_id, Act("restore"), prepare)
 
     async def stop(self, context: Context, scope: Scope, server_id: str) -> None:
         """Shut a server down cleanly, by force after its time-out. Raises Conflict unless it is active or in error."""

@@ -256,6 +256,12 @@ def forget(tx: Tx, before: int, limit: int = 500) -> int:
     return int(went.rowcount) + len(ids)
 
 
+def discarded(tx: Tx, before: int, limit: int = 100) -> list[str]:
+    """The servers that were put aside before a moment."""
+    waiting = and_(server.c.phase == "soft_deleted", server.c.updated_at < before)
+    return list(tx.execute(select(server.c.id).where(waiting).limit(limit)).scalars())
+
+
 def ids(tx: Tx) -> dict[str, tuple[str, str | None]]:
     """Every live server: id → (phase, host id), for the audit."""
     rows = tx.execute(select(server.c.id, server.c.phase, server.c.host_id))
@@ -290,6 +296,8 @@ def _in_scope(query: Select[Any], scope: Scope) -> Select[Any]:
 def _condition(name: str, value: Any) -> Any:
     if name == "name_like":
         return server.c.name.contains(value, autoescape=True)
+    if name == "phase_not":
+        return server.c.phase.not_in(tuple(value))
     if name == "changed_since":
         return server.c.updated_at >= value
     if name == "changed_before":

@@ -27,6 +27,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-pause-server:pause", "os-pause-server:unpause", "os-suspend-server:suspend", "os-suspend-server:resume",
         "os-lock-server:lock", "os-lock-server:unlock", "os-rescue", "os-unrescue", "servers:rebuild",
         "servers:create_image", "os-create-backup", "os-shelve:shelve", "os-shelve:unshelve",
+        "os-deferred-delete:restore",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",

@@ -18,7 +18,7 @@ Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
 _ALWAYS: Final = (
-    "changePassword", "os-migrateLive", "injectNetworkInfo", "restore", "addSecurityGroup",
+    "changePassword", "os-migrateLive", "injectNetworkInfo", "addSecurityGroup",
     "removeSecurityGroup",
 )  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
@@ -44,6 +44,7 @@ class ActionRoutes:
             self._route("os-stop", self.stop, "servers:stop"),
             self._route("reboot", self.reboot, "servers:reboot", schema.REBOOT),
             self._route("os-getConsoleOutput", self.show_console, "os-console-output", schema.CONSOLE, 200),
+            self._route("restore", self.restore, "os-deferred-delete:restore"),
             self._route("forceDelete", self.force_delete, "os-deferred-delete:force"),
             *_unbuilt_routes(),
         ]
@@ -65,8 +66,13 @@ class ActionRoutes:
         work = self._servers.reboot(request.context, reach(request), identifier, "HARD" if hard else "SOFT")
         await attempt("reboot", identifier, work)
 
+    async def restore(self, request: Request) -> None:
+        """API reference "Restore Soft-Deleted Instance"."""
+        identifier = server_id(request)
+        await attempt("restore", identifier, self._servers.restore(request.context, reach(request), identifier))
+
     async def force_delete(self, request: Request) -> None:
-        await delete(self._servers, request)
+        await delete(self._servers, request, force=True)
 
     async def show_console(self, request: Request) -> Answer:
         """API reference "Show Console Output"; -1 and no length mean everything that is kept."""

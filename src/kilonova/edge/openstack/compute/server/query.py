@@ -77,6 +77,8 @@ def read_listing(request: Request, view: str) -> Listing:
     _read_times(request, listing)
     _read_deleted(request, listing, everything)
     _read_status(request, listing, everything)
+    if listing.deleted is False and "phase" not in listing.filters:
+        listing.filters["phase_not"] = phases_of("SOFT_DELETED")
     if listing.page.marker is not None and not is_uuid(listing.page.marker):
         raise Invalid(f"marker [{listing.page.marker[:64]}] not found")
     return listing
@@ -99,7 +101,7 @@ def _holds(server: Server, name: str, value: Any) -> bool:
         return bool(server.updated_at >= value)
     if name == "changed_before":
         return bool(server.updated_at <= value)
-    if name == "phase":
+    if name in ("phase", "phase_not"):
         return True
     return bool(getattr(server, name) == value)
 

@@ -185,11 +185,11 @@ class ServerRoutes:
         return found[:limit]
 
 
-async def delete(servers: ServerService, request: Request) -> None:
-    """Delete the server in the path; the same for DELETE and forceDelete."""
+async def delete(servers: ServerService, request: Request, *, force: bool = False) -> None:
+    """Delete the server in the path; `force` does not put it aside first."""
     identifier = server_id(request)
     try:
-        await servers.delete(request.context, reach(request), identifier)
+        await servers.delete(request.context, reach(request), identifier, force=force)
     except Conflict as failure:
         raise refusal(failure, "delete", identifier) from failure
 

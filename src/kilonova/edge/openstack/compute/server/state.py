@@ -22,7 +22,7 @@ _RESTING: Final = {
     "building": ("BUILD", "building"), "active": ("ACTIVE", "active"), "stopped": ("SHUTOFF", "stopped"),
     "paused": ("PAUSED", "paused"), "suspended": ("SUSPENDED", "suspended"), "rescued": ("RESCUE", "rescued"),
     "resized": ("VERIFY_RESIZE", "resized"), "shelved": ("SHELVED_OFFLOADED", "shelved_offloaded"),
-    "error": ("ERROR", "error"),
+    "soft_deleted": ("SOFT_DELETED", "soft-delete"), "error": ("ERROR", "error"),
 }  # fmt: skip
 _TASKS: Final[Mapping[str, str | None]] = {
     "scheduling": "scheduling", "networking": "networking", "spawning": "spawning", "deleting": "deleting",
@@ -31,6 +31,7 @@ _TASKS: Final[Mapping[str, str | None]] = {
     "rescuing": "rescuing", "unrescuing": "unrescuing", "rebuilding": "rebuilding", "resizing": "resize_migrating",
     "confirming": "resize_confirming", "reverting": "resize_reverting", "imaging": "image_snapshot",
     "backing": "image_backup", "shelving": "shelving", "unshelving": "unshelving", "evacuating": "rebuilding",
+    "soft_deleting": "soft-deleting", "restoring": "restoring",
     "attaching": None, "detaching": None,
 }  # fmt: skip
 """Nova's task states. It has none for NICs that come and go."""
