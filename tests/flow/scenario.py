@@ -28,6 +28,7 @@ class Scenario:
     `end` and `failed` are the phases after success and after a clean undo; `boots` is how much
     oftener the guest's console tells of a boot.
     `dead_ends` are phases after a failure that cannot be undone. `steps` are those that it takes, if not all.
+    `waits`: a host that is down is waited for, since nobody else knows how it stands.
     """
 
     flow: str
@@ -38,6 +39,7 @@ class Scenario:
     boots: int
     dead_ends: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    waits: bool = False
 
     @property
     def path(self) -> list[str]:
@@ -163,6 +165,11 @@ async def _migrate(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _live_migrate(world: World, server_id: str) -> str:
+    await world.moves.live_migrate(ADMIN, ALL, server_id, None)
+    return server_id
+
+
 async def _confirm(world: World, server_id: str) -> str:
     await world.actions.confirm(ADMIN, ALL, server_id)
     return server_id
@@ -222,6 +229,9 @@ SCENARIOS = {
     "resize": Scenario("server_resize", World.boot, _resize, "resized", "active", 1, steps=STAYS),
     "confirm": Scenario("server_confirm", _after(_resize), _confirm, "active", "resized", 0, steps=("tell", "seen")),
     "revert": Scenario("server_revert", _after(_resize), _revert, "active", "resized", 1),
+    "live migrate": Scenario(
+        "server_live_migrate", World.boot, _live_migrate, "active", "active", -1, ("error",), waits=True
+    ),
     "migrate": Scenario("server_resize", World.boot, _migrate, "resized", "active", 0),
     "confirm there": Scenario("server_confirm", _after(_migrate), _confirm, "active", "resized", 0, steps=LEFT),
     "revert there": Scenario("server_revert", _after(_migrate), _revert, "active", "resized", 1, ("error",)),
@@ -230,7 +240,7 @@ SCENARIOS = {
 }
 
 
-BETWEEN_HOSTS = ("migrate", "confirm there", "revert there", "unshelve")
+BETWEEN_HOSTS = ("migrate", "live migrate", "confirm there", "revert there", "unshelve")
 """Those that have to do with two hosts."""
 
 

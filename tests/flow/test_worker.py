@@ -202,7 +202,7 @@ def _losing(*, own: bool, others: bool) -> Case:
 
         world.tamper = wrap(scenario.flow, step, lose)
         server_id = await _go(world, scenario, until=died)
-        await world.rest(server_id)
+        await (asyncio.sleep(0.8) if scenario.waits else world.rest(server_id))
         await asyncio.gather(*(h.start() for h in world.hosts if h.agent is None))
         return server_id
 

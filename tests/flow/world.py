@@ -182,7 +182,7 @@ class World:
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
         self.aside = ServerService(self.db, self.ops, self.placement, new_uuid, soft_delete=True)
         self.actions = ServerActions(self.db, self.ops, self.images.service, self.network)
-        self.moves = ServerMoves(self.db, self.ops, self.images.service)
+        self.moves = ServerMoves(self.db, self.ops, self.images.service, self.nodes)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(
             self.db,

@@ -114,7 +114,7 @@ class Site:
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         self.services = ComputeServices(
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
-            imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images),
+            imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             project_exists=self.project_exists, groups=self.networks.groups,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,69 @@ async def test_a_deleted_server_leaves_nothing_on_either_host(site: Site) -> Non
         assert (world.guests, world.disks) == ({}, ())
     images = await site.images.list(caller("admin"), Filter(), Page())
     assert [image.name for image in images] == ["guest"]
+
+
+LIVE = {"host": None, "block_migration": "auto"}
+
+
+async def test_a_server_is_taken_elsewhere_while_it_runs(site: Site) -> None:
+    server_id = await site.boot()
+    _, first = await where(site, server_id)
+    other = "host2" if first == "host1" else "host1"
+    assert await moved(site, server_id, "os-migrateLive", LIVE) == ("ACTIVE", other)
+    await act(site.admin, server_id, "pause")
+    await site.settle(server_id)
+    assert await moved(site, server_id, "os-migrateLive", {"host": first, "block_migration": True}) == ("PAUSED", first)
+    assert await moved(site, server_id, "unpause") == ("ACTIVE", first)
+    assert [(m["status"], m["migration_type"], m["dest_compute"]) for m in await listed(site)] == [
+        ("completed", "live-migration", first), ("completed", "live-migration", other)
+    ]  # fmt: skip
+    [log, *_] = (await site.admin.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"][1:]
+    assert (log["action"], log["message"]) == ("live-migration", None)
+    left = await site.nodes.world(next(a.identity.host_id for a in site.agents if a.identity.name == other))
+    assert (left.guests, left.disks, left.ports) == ({}, (), ())
+
+
+async def under_way(site: Site, server_id: str) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            found = (await site.admin.get(f"/servers/{server_id}/migrations")).json()["migrations"]
+            if found and found[0]["status"] == "running":
+                return dict(found[0])
+            await asyncio.sleep(0.01)
+
+
+async def test_a_live_migration_is_watched_and_cancelled(site: Site) -> None:
+    server_id = await site.boot(metadata={"fake.delay.send": "30"})
+    _, first = await where(site, server_id)
+    assert (await act(site.admin, server_id, "os-migrateLive", LIVE)).status_code == 202
+    going = await under_way(site, server_id)
+    assert going["memory_total_bytes"] >= going["memory_processed_bytes"]
+    assert (await site.admin.get(f"/servers/{server_id}")).json()["server"]["status"] == "MIGRATING"
+    one = f"/servers/{server_id}/migrations/{going['id']}"
+    assert (await site.admin.get(one)).json()["migration"]["uuid"] == going["uuid"]
+    assert (await site.admin.post(f"{one}/action", json={"force_complete": None})).status_code == 202
+    assert (await site.ann.delete(one)).status_code == 403
+    assert (await site.admin.delete(one)).status_code == 202
+    await site.settle(server_id)
+    assert await where(site, server_id) == ("ACTIVE", first)
+    assert [m["status"] for m in await listed(site)] == ["cancelled"]
+    assert (await site.admin.get(one)).status_code == 404
+    assert (await site.admin.delete(one)).status_code == 400
+    assert (await site.admin.post(f"{one}/action", json={"force_complete": None})).status_code == 400
+    for nothing in ("999", "x"):
+        assert (await site.admin.delete(f"/servers/{server_id}/migrations/{nothing}")).status_code == 404
+
+
+async def test_what_cannot_be_sent_stays(site: Site) -> None:
+    server_id = await site.boot(metadata={"fake.fail.send": "always", "fake.fail.send.code": "unreachable"})
+    at = await where(site, server_id)
+    assert await moved(site, server_id, "os-migrateLive", LIVE) == at
+    assert [m["status"] for m in await listed(site)] == ["error"]
+    assert (await act(site.ann, server_id, "os-migrateLive", LIVE)).status_code == 403
+    shared, same = {**LIVE, "block_migration": False}, {**LIVE, "host": at[1]}
+    for bad in ({}, {"host": None}, shared, same, {**LIVE, "host": "nowhere"}, {**LIVE, "more": 1}):
+        assert (await act(site.admin, server_id, "os-migrateLive", bad)).status_code == 400, bad
+    await act(site.admin, server_id, "os-stop")
+    await site.settle(server_id)
+    assert (await act(site.admin, server_id, "os-migrateLive", LIVE)).status_code == 409

@@ -162,7 +162,7 @@ class Control:
             self.db, self.servers, self.server_actions, reclaim=settings.reclaim_seconds,
             confirm=settings.confirm_seconds,
         )  # fmt: skip
-        self.server_moves = ServerMoves(self.db, self.operations, self.images)
+        self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
         self.link = NodeLink(

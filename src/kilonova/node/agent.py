@@ -293,6 +293,15 @@ class Agent:
         async for event in self._drivers.virt.events():
             if event.server_id in self._journal.specs:
                 self._keeper(event.server_id).look()
+            elif event.cause in ("started", "resumed", "paused"):
+                self._remove_late(event.server_id)
+
+    def _remove_late(self, server_id: str) -> None:
+        """A guest that had been on its way here when it was told to be gone has come all the same."""
+        if (tomb := self._journal.tombstones.get(server_id)) is not None:
+            spec = GuestSpec(server_id=server_id, fence=tomb[0], version=tomb[1], power="absent")
+            self._journal.want(spec)
+            self._keeper(server_id).look()
 
     async def _look_round(self) -> None:
         """Events may be lost: now and then every guest's state is compared with what was last seen."""

@@ -28,6 +28,7 @@ class Record(msgspec.Struct, kw_only=True):
     deposits: int = 0
     host_boot: str = ""
     intent: str = ""
+    reception: str = ""
     error: GuestError | None = None
 
 

@@ -48,12 +48,22 @@ class Keeper:
         older = self._spec
         self._spec = spec
         self._last = None
-        if self._task is not None and older is not None and (older.fence < spec.fence or spec.power == "absent"):
+        if self._task is not None and older is not None and _replaces(older, spec):
             self._task.cancel()
             self._older.add(self._task)
             self._task.add_done_callback(self._older.discard)
             self._task = None
+        if spec.hurry and self._task is not None:
+            rush = asyncio.create_task(self.hurry(), name=f"hurry-{spec.server_id}")
+            self._older.add(rush)
+            rush.add_done_callback(self._older.discard)
         self.look()
+
+    async def hurry(self) -> None:
+        """Let a guest that is being sent stand still for as long as that takes; one that is not is left alone."""
+        if self._spec is not None and self._spec.hurry:
+            with suppress(DriverError):
+                await self._hands.virt.hurry(self._spec.server_id)
 
     def look(self) -> None:
         """Compare the guest with its spec soon."""
@@ -149,6 +159,11 @@ class Keeper:
                 self._post(progressed)
 
         return tell
+
+
+def _replaces(older: GuestSpec, newer: GuestSpec) -> bool:
+    """Whether what runs for the older spec must not go on."""
+    return older.fence < newer.fence or newer.power == "absent" or newer.abort
 
 
 def _refused(error: Failure) -> DriverError:

@@ -53,7 +53,12 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
     state = await hands.virt.get(spec.server_id)
     if state is None and record.boot_count > 0 and record.version >= spec.version:
         return await observe(hands, spec, record, cause="the hypervisor does not know the guest any more")
-    if spec.deposit_to and spec.deposits > record.deposits:
+    if spec.send_to:
+        await _send(hands, spec, record, state, stage)
+    elif spec.power == "incoming":
+        if record.version < spec.version:
+            await _expect(hands, spec, record, stage)
+    elif spec.deposit_to and spec.deposits > record.deposits:
         copier = hands.virt if state is not None and state.state in ("running", "paused") else None
         await deposit(hands.host_id, hands.control, hands.block, copier, spec, stage)
         record.deposits = spec.deposits
@@ -96,6 +101,7 @@ async def observe(hands: Hands, spec: GuestSpec, record: Record, cause: str = ""
         hard_reboots=record.hard_reboots,
         cause=cause,
         error=record.error,
+        reception=record.reception if spec.power == "incoming" else "",
     )
 
 
@@ -173,15 +179,39 @@ async def _build(hands: Hands, spec: GuestSpec, stage: Stage) -> None:
     """Network first, then disks, then the definition: whatever exists already is left as it is."""
     stage("network", 0)
     nics = await hands.networks.plug(spec.ports)
-    for image in filter(None, (spec.image, spec.rescue)):
-        if not await hands.block.cached(image):
-            await _fetch(hands, image, stage)
+    for image in await hands.block.lacking(spec):
+        await _fetch(hands, image, stage)
     stage("disks", 0)
-    drive = None
-    if spec.config_drive:
-        drive = await asyncio.to_thread(render, spec, hands.networks.docs, _seed(hands, spec))
-    disks = await hands.block.create(spec, drive)
+    disks = await hands.block.create(spec, await _drive(hands, spec))
     await hands.virt.define(spec, disks, nics)
+
+
+async def _drive(hands: Hands, spec: GuestSpec) -> bytes | None:
+    if not spec.config_drive:
+        return None
+    return await asyncio.to_thread(render, spec, hands.networks.docs, _seed(hands, spec))
+
+
+async def _expect(hands: Hands, spec: GuestSpec, record: Record, stage: Stage) -> None:
+    """Network and empty disks for a guest that will come as it runs; its levels are reached when it has come."""
+    stage("network", 0)
+    nics = await hands.networks.plug(spec.ports)
+    disks = await hands.block.receive(spec, await _drive(hands, spec))
+    record.reception = await hands.virt.expect(spec, disks, nics)
+    record.boot_count, record.soft_reboots = spec.boot_count, spec.soft_reboots
+    record.hard_reboots, record.deposits = spec.hard_reboots, spec.deposits
+    record.host_boot = hands.boot_id
+
+
+async def _send(hands: Hands, spec: GuestSpec, record: Record, state: GuestState | None, stage: Stage) -> None:
+    """One that is not here any more has gone. Nothing is started: where it is, is not for this host to know."""
+    if state is None or record.version >= spec.version:
+        return
+    if spec.abort:
+        raise DriverError("cancelled", "The live migration was cancelled")
+    if state.state not in ("running", "paused"):
+        raise DriverError("not_running", "The guest does not run")
+    await hands.virt.send(spec.server_id, spec.send_to, lambda percent: stage("migrate", percent))
 
 
 async def _fetch(hands: Hands, image: ImageRef, stage: Stage) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from kilonova.wire.network import PortDoc
 
-Power = Literal["running", "stopped", "paused", "suspended", "absent"]
+Power = Literal["running", "stopped", "paused", "suspended", "absent", "incoming"]
 ObservedPower = Literal["running", "stopped", "paused", "suspended", "crashed", "absent", "unknown"]
 
 
@@ -58,6 +58,10 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     kept, the one before its first start under that mark; `restore` names the one to return to. With `rescue` the guest
     starts from a fresh disk of that image and has its own disks beside it.
 
+    `incoming` is what comes from another host while it runs: the node makes all ready and tells, as `reception`, where
+    it is to be sent. `send_to` is such a reception: the guest shall go there as it runs, and is not started here again
+    under that spec, whatever happens; `hurry` lets it stand still for that, `abort` keeps it here if it has not gone.
+
     `deposits` is a level too: how often a copy of the root disk, as it was at one moment, shall have been given to the
     control plane; the last one becomes the image `deposit_to`.
     """
@@ -89,6 +93,9 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     rescue: ImageRef | None = None
     deposits: int = 0
     deposit_to: str = ""
+    send_to: str = ""
+    hurry: bool = False
+    abort: bool = False
 
 
 class GuestError(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,3 +127,4 @@ class GuestObservation(msgspec.Struct, frozen=True, kw_only=True):
     progress: int = 0
     error: GuestError | None = None
     at: int = 0
+    reception: str = ""

@@ -64,7 +64,9 @@ def test_services_take_tokens_for_projects_only(rules: tuple[Rule, ...]) -> None
     for scoped in (domain, caller("admin", "reader", system=True)):
         assert [rule.name for rule in rules if enforcer.permits(scoped, rule.name, target)] == []
     denied = [rule.name for rule in rules if not enforcer.permits(caller("admin", "reader"), rule.name, target)]
-    assert all("service" in name or "reshape" in name or "member" in name or "manager" in name for name in denied), denied
+    assert all("service" in name or "reshape" in name or "member" in name or "manager" in name for name in denied), (
+        denied
+    )
 
 
 def test_a_domains_administrator_does_not_operate_the_cloud() -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kilonova.cloud.flow import landing, server_create, server_delete, server_image, server_resize, server_shelve
+from kilonova.cloud.flow import (
+    server_create,
+    server_delete,
+    server_image,
+    server_live_migrate,
+    server_resize,
+    server_shelve,
+)
 from kilonova.cloud.flow.server_confirm import ServerConfirm
 from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
 from kilonova.cloud.flow.server_evacuate import ServerEvacuate
 from kilonova.cloud.flow.server_image import ServerBackup, ServerImage
+from kilonova.cloud.flow.server_live_migrate import ServerLiveMigrate
 from kilonova.cloud.flow.server_pause import ServerPause
 from kilonova.cloud.flow.server_reboot import ServerReboot
 from kilonova.cloud.flow.server_rebuild import ServerRebuild
@@ -32,7 +40,7 @@ from kilonova.kit.db import Database
 from kilonova.kit.ops import Flow
 
 
-class Network(server_create.Network, server_delete.Network, landing.Network, Protocol):
+class Network(server_create.Network, server_delete.Network, server_live_migrate.Network, Protocol):
     """The part of the network service that servers need."""
 
 
@@ -55,6 +63,7 @@ def server_flows(db: Database, placement: Placement, network: Network, images: I
         ServerShelve(db, network, images, nodes),
         ServerUnshelve(db, placement, network, images, nodes),
         ServerEvacuate(db, placement, network, nodes),
+        ServerLiveMigrate(db, placement, network, nodes),
         ServerBackup(db, images, nodes),
         *(flow(db, nodes) for flow in on_one_host),
     ]

@@ -65,10 +65,12 @@ async def choose(
 
 
 def claim(tx: Tx, spot: Spot, server: Server, consumer: str) -> Host:
-    """Claim the first chosen host that still has room, with what else is asked for. Raises Unavailable (try again) when
-    none of them has."""
+    """Claim the first chosen host that still has room, with what else is asked for, and that has nothing left of an
+    earlier guest of the server. Raises Unavailable (try again) when none of them has."""
     request = spot.request
     for host_id in spot.decision.chosen:
+        if hosts.owes(tx, host_id, server.id):
+            continue
         host = hosts.get(tx, host_id)
         demand = Demand(request.vcpus, request.memory_mb + host.memory_overhead, request.disk_gb)
         if hosts.take_claim(tx, host_id, consumer, demand):
@@ -117,8 +119,9 @@ def leave(tx: Tx, nodes: Nodes, server_id: str, host_id: str) -> None:
 
 
 def is_gone(guest: Guest | None) -> bool:
-    """Whether a host has cleared its guest, or never had one."""
+    """Whether a host has cleared its guest as it was told to, or never had one. One that is only not there any more has
+    left its disks."""
     if guest is None:
         return True
     seen = guest.observed
-    return seen is not None and seen.power == "absent" and seen.fence >= guest.spec.fence
+    return seen is not None and seen.power == "absent" and guest.spec.power == "absent" and guest.reached()

@@ -281,6 +281,12 @@ def debts(tx: Tx, host_id: str | None = None) -> list[Debt]:
     return [Debt(r.host_id, r.server_id, r.fence, r.created_at) for r in tx.execute(query)]
 
 
+def owes(tx: Tx, host_id: str, server_id: str) -> bool:
+    """Whether a host has yet to get rid of an earlier guest of a server."""
+    mine = and_(debt.c.host_id == host_id, debt.c.server_id == server_id)
+    return tx.execute(select(debt.c.fence).where(mine)).first() is not None
+
+
 def advance_report(tx: Tx, host_id: str, seen: int) -> int:
     """Up to which number a host's reports are stored, locked until the commit; raised to `seen` if that is higher."""
     stored: int | None = tx.execute(_REPORTED, {"which": host_id}).scalar_one_or_none()

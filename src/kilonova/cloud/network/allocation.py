@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -94,10 +94,19 @@ class Allocation:
                 porting.free(tx, self._ground, port)
 
     def bind(self, tx: Tx, server_id: str, host_id: str | None) -> None:
-        """Say on which host a server's NICs are, None for nowhere; again changes nothing."""
+        """Say on which host a server's NICs are, None for nowhere, and that no other expects them; again changes
+        nothing."""
+        self._settle(tx, server_id, {"host_id": host_id or "", "status": ACTIVE if host_id else DOWN})
+
+    def expect(self, tx: Tx, server_id: str, host_id: str) -> None:
+        """Let another host have a server's NICs too, until the server is bound again."""
+        self._settle(tx, server_id, {"next_host_id": host_id})
+
+    def _settle(self, tx: Tx, server_id: str, values: Mapping[str, str]) -> None:
+        moving = {"next_host_id": "", **values}
         for port in port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=True):
-            if port.nic_index is not None and port.host_id != (host_id or ""):
-                port_store.change(tx, port.id, {"host_id": host_id or "", "status": ACTIVE if host_id else DOWN})
+            if port.nic_index is not None and any(getattr(port, name) != value for name, value in moving.items()):
+                port_store.change(tx, port.id, moving)
                 self._ground.tell(tx, Change("port", port.id))
 
     def port_docs(self, tx: Tx, server_id: str, host_id: str) -> tuple[PortDoc, ...]:

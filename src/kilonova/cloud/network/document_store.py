@@ -45,10 +45,15 @@ def _port_version() -> ColumnElement[int]:
     return port.c.revision + shared
 
 
+def _on(host_id: Any) -> ColumnElement[bool]:
+    """Ports that a host has, or is about to have."""
+    return or_(port.c.host_id == host_id, port.c.next_host_id == host_id)
+
+
 # What every boot runs is composed once: that costs several times what running it does.
 _NICS: Final = (
     select(port)
-    .where(port.c.device_id == bindparam("which"), port.c.host_id == bindparam("where"), port.c.nic_index.is_not(None))
+    .where(port.c.device_id == bindparam("which"), _on(bindparam("where")), port.c.nic_index.is_not(None))
     .order_by(port.c.nic_index)
 )
 _NUMBERS: Final = select(port.c.id, _port_version().label("version")).where(
@@ -65,7 +70,7 @@ def versions(tx: Tx, host_id: str) -> list[Version]:
     )
     networks = select(network.c.id, network.c.revision.label("version")).where(network.c.id.in_(_networks(host_id)))
     routers = select(router.c.id, router.c.revision.label("version")).where(router.c.id.in_(_routers(host_id)))
-    ports = select(port.c.id, _port_version().label("version")).where(port.c.host_id == host_id)
+    ports = select(port.c.id, _port_version().label("version")).where(_on(host_id))
     return [
         *_read(tx, "port", ports),
         *_read(tx, "network", networks),
@@ -86,7 +91,7 @@ def documents(tx: Tx, host_id: str, wanted: Sequence[Version]) -> Docs:
     ids: dict[str, list[str]] = {}
     for one in wanted:
         ids.setdefault(one.kind, []).append(one.id)
-    mine = select(port).where(port.c.host_id == host_id)
+    mine = select(port).where(_on(host_id))
     return Docs(
         networks=_network_docs(tx, _among(tx, select(network.c.id), network.c.id, _networks(host_id), ids, "network")),
         routers=_router_docs(tx, _among(tx, select(router.c.id), router.c.id, _routers(host_id), ids, "router")),
@@ -110,9 +115,14 @@ def hosts_of(tx: Tx, changes: Iterable[Change]) -> list[str]:
     """Hosts that hold what changed, so that they may be told at once; the digest finds what is missed here."""
     hosts: set[str] = set()
     for kind, identifier in set(changes):
-        query = select(port.c.host_id).where(port.c.host_id != "", _concerned(kind, identifier)).distinct()
-        hosts.update(tx.execute(query).scalars())
-    return sorted(hosts)
+        query = select(port.c.host_id, port.c.next_host_id).where(_is_somewhere(), _concerned(kind, identifier))
+        for row in tx.execute(query.distinct()):
+            hosts.update(row)
+    return sorted(hosts - {""})
+
+
+def _is_somewhere() -> ColumnElement[bool]:
+    return or_(port.c.host_id != "", port.c.next_host_id != "")
 
 
 def _concerned(kind: str, identifier: str) -> ColumnElement[bool]:
@@ -138,7 +148,7 @@ def _concerned(kind: str, identifier: str) -> ColumnElement[bool]:
 
 
 def _own_networks(host_id: str) -> Select[Any]:
-    return select(port.c.network_id).where(port.c.host_id == host_id)
+    return select(port.c.network_id).where(_on(host_id))
 
 
 def _routers(host_id: str) -> Select[Any]:
@@ -160,7 +170,7 @@ def _groups(host_id: str) -> Select[Any]:
     return (
         select(membership.c.group_id)
         .select_from(membership.join(port, port.c.id == membership.c.port_id))
-        .where(port.c.host_id == host_id)
+        .where(_on(host_id))
     )
 
 

@@ -157,7 +157,8 @@ class DhcpOption(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """`nic_index` is its place among the NICs of the server `device_id`; `made` says that it goes with that server."""
+    """`nic_index` is its place among the NICs of the server `device_id`; `made` says that it goes with that server.
+    `next_host_id` is the host that expects it while its server moves."""
 
     id: str
     network_id: str
@@ -185,6 +186,7 @@ class Port:
     dhcp_options: tuple[DhcpOption, ...] = ()
     vnic_type: str = "normal"
     profile: Mapping[str, Any] = field(default_factory=dict)
+    next_host_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ port = Table(
     Column("device_id", String(255), nullable=False),
     Column("device_owner", String(255), nullable=False, index=True),
     Column("host_id", String(255), nullable=False, index=True),
+    Column("next_host_id", String(36), nullable=False, server_default="", index=True),
     Column("hostname", String(255), nullable=False),
     Column("status", String(16), nullable=False),
     Column("port_security", Boolean, nullable=False),
@@ -77,7 +78,7 @@ membership = Table(
 _SAME: Final = (
     "id", "network_id", "project_id", "name", "description", "admin_up", "mac", "device_id", "device_owner", "host_id",
     "hostname", "status", "port_security", "nic_index", "made", "tag", "vnic_type",
-    "profile", "revision", "created_at", "updated_at",
+    "profile", "revision", "created_at", "updated_at", "next_host_id",
 )  # fmt: skip
 _SORTED: Final = tuple(name for name in _SAME if name not in ("nic_index", "profile"))
 # What every boot runs is composed once: that costs several times what running it does.

@@ -51,6 +51,12 @@ def advance(tx: Tx, uuid: str, status: str) -> None:
     tx.execute(update(migration).where(migration.c.uuid == uuid).values(status=status, updated_at=tx.now))
 
 
+def status_of(tx: Tx, uuid: str) -> str:
+    """How a move stands; empty when it never began."""
+    found: str | None = tx.execute(select(migration.c.status).where(migration.c.uuid == uuid)).scalar_one_or_none()
+    return found or ""
+
+
 def settle(tx: Tx, server_id: str, status: str) -> None:
     """Say what became of the move of a server that was finished and not yet decided on."""
     open_one = and_(migration.c.server_id == server_id, migration.c.status == FINISHED)

@@ -39,6 +39,7 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "rebuild": ("rebuilding", ("active", "stopped", "error")),
         "resize": ("resizing", ("active", "stopped")),
         "migrate": ("resizing", ("active", "stopped")),
+        "live_migrate": ("migrating", ("active", "paused")),
         "image": ("imaging", ("active", "stopped", "paused", "suspended")),
         "backup": ("backing", ("active", "stopped", "paused", "suspended")),
         "shelve": ("shelving", ("active", "stopped", "paused", "suspended")),

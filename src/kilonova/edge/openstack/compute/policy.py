@@ -33,9 +33,13 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",
         "server-metadata:update_all", "server-metadata:delete",
     ),
-    _MANAGER: ("os-migrate-server:migrate", "os-migrations:index"),
+    _MANAGER: (
+        "os-migrate-server:migrate", "os-migrate-server:migrate_live", "os-migrations:index",
+        "servers:migrations:index", "servers:migrations:show", "servers:migrations:force_complete",
+        "servers:migrations:delete",
+    ),
     _ADMIN: (
-        "os-migrate-server:migrate:host",
+        "os-migrate-server:migrate:host", "os-migrate-server:migrate_live:host",
         "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",
         "servers:create:forced_host", "servers:index:get_all_tenants", "servers:detail:get_all_tenants",

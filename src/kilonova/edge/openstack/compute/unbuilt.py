@@ -20,8 +20,6 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-server-groups/{group_id}", "/os-simple-tenant-usage", "/os-simple-tenant-usage/{tenant_id}",
     ),
     (6, None): (f"{_S}/remote-consoles",),
-    (22, None): (f"{_S}/migrations/{{migration_id}}/action",),
-    (23, None): (f"{_S}/migrations", f"{_S}/migrations/{{migration_id}}"),
     (26, None): (f"{_S}/tags", f"{_S}/tags/{{tag}}"),
     (78, None): (f"{_S}/topology",),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),

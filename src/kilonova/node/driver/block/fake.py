@@ -153,6 +153,24 @@ class FakeBlock:
             self._keep(spec.server_id, replace(_shape(old, spec), roles=tuple(present), config=config))
         return self._devices(spec.server_id)
 
+    async def lacking(self, spec: GuestSpec) -> tuple[ImageRef, ...]:
+        """See the port."""
+        await self._play("lacking")
+        has = self._disks.get(spec.server_id, _Disks())
+        made = "root" in has.roles and spec.generation <= has.generation
+        needed = [spec.image] if spec.image is not None and not made else []
+        needed += [spec.rescue] if spec.rescue is not None else []
+        return tuple(image for image in needed if not self._holds(image))
+
+    async def receive(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """See the port."""
+        await self._play("receive")
+        wanted = {"ephemeral": spec.ephemeral_gb > 0, "swap": spec.swap_mb > 0, "config": config_drive is not None}
+        roles = ("root", *(role for role, want in wanted.items() if want))
+        made = _Disks(roles=roles, config=config_drive or b"", generation=spec.generation, root_gb=spec.root_gb)
+        self._keep(spec.server_id, made)
+        return self._devices(spec.server_id)
+
     def _keep(self, server_id: str, disks: _Disks) -> None:
         if self._disks.get(server_id) == disks:
             return

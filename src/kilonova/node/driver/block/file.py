@@ -187,6 +187,36 @@ class FileBlock:
             self._disks.sync(temp)
             self._disks.rename(temp, path)
 
+    async def lacking(self, spec: GuestSpec) -> tuple[ImageRef, ...]:
+        """See the port."""
+        folder = self._folder_of(spec.server_id)
+
+        def work() -> tuple[ImageRef, ...]:
+            fresh = not (folder / "root").exists() or root_disk.outdated(folder, spec)
+            stands = spec.image is not None and (fresh or spec.image.sha512 in self._used_by(folder))
+            needed = [spec.image if stands else None, spec.rescue]
+            return tuple(image for image in needed if image is not None and not self._cache.holds(image))
+
+        return await offload(self._pool, work)
+
+    async def receive(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """See the port."""
+        folder = self._folder_of(spec.server_id)
+        size = spec.root_gb * GIB or (spec.image.virtual_bytes if spec.image else 0)
+        if not size:
+            raise DriverError("disk_too_small", "nothing tells the size of the root disk that will come")
+        async with self._lock(spec.server_id):
+            if await offload(self._pool, lambda: root_disk.outdated(folder, spec)):
+                await offload(self._pool, lambda: root_disk.discard(folder, spec))
+            await self._make(folder / "root", partial(self._qemu_img.create_empty, size=size))
+            if spec.ephemeral_gb:
+                await self._make(folder / "ephemeral", partial(make_ephemeral, size=spec.ephemeral_gb * GIB))
+            if spec.swap_mb:
+                await self._make(folder / "swap", partial(make_swap, size=spec.swap_mb * MIB))
+            if config_drive is not None:
+                await offload(self._pool, lambda: self._write_config(folder, config_drive))
+        return await self.disks(spec.server_id)
+
     def _write_config(self, folder: Path, data: bytes) -> None:
         path = folder / "config"
         if not path.exists() or path.read_bytes() != data:

@@ -55,6 +55,13 @@ class BlockDriver(Protocol):
         swap; config drive when bytes are given, rewritten if they differ). An existing root disk is never
         overwritten. Raises `disk_too_small` (image larger than `root_gb`), `image_missing` (not fetched; retryable)."""
 
+    async def lacking(self, spec: GuestSpec) -> tuple[ImageRef, ...]:
+        """The images that have to be fetched before `create` can make what is missing."""
+
+    async def receive(self, spec: GuestSpec, config_drive: bytes | None) -> tuple[DiskDevice, ...]:
+        """Disks of the guest's sizes, made if absent, for a guest that will bring what is on them: its root stands on
+        no image. Raises `disk_too_small` when nothing tells the root's size."""
+
     async def disks(self, server_id: str) -> tuple[DiskDevice, ...]:
         """The disks that exist for a guest."""
 

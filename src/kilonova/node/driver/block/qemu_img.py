@@ -67,6 +67,10 @@ class QemuImg:
         options = ("-q", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing)
         await run(("qemu-img", "create", *options, str(path), str(size)), self._limit)
 
+    async def create_empty(self, path: Path, size: int) -> None:
+        """Make a qcow2 of `size` bytes that stands on nothing."""
+        await run(("qemu-img", "create", "-q", "-f", "qcow2", str(path), str(size)), self._limit)
+
     async def look(self, root: Path) -> RootState:
         """A root disk of ours, whose guest is off."""
         command = ("qemu-img", "info", "--output=json", "-f", "qcow2", str(root))

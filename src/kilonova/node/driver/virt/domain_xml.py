@@ -62,7 +62,7 @@ def build(host: Host, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tupl
     _text(domain, "on_reboot", "restart")
     _text(domain, "on_crash", "destroy")
     devices = SubElement(domain, "devices")
-    for device in _name_disks(disks):
+    for device in name_disks(disks):
         _add_disk(devices, *device)
     for nic in nics:
         if nic.bridge:
@@ -129,7 +129,7 @@ def _add_processor(domain: Element, accelerator: Accelerator) -> None:
     SubElement(clock, "timer", name="hpet", present="no")
 
 
-def _name_disks(disks: tuple[DiskDevice, ...]) -> list[tuple[DiskDevice, str, str]]:
+def name_disks(disks: tuple[DiskDevice, ...]) -> list[tuple[DiskDevice, str, str]]:
     """Each disk with its place in the guest and its serial: what it starts from first, so that a guest which looks for
     its root by a label finds the rescue disk before its own root with the same one."""
     writable = sorted((disk for disk in disks if disk.role != "config"), key=lambda disk: _ORDER.index(disk.role))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.failure import DriverError
@@ -18,6 +21,8 @@ from kilonova.wire.guest import GuestSpec
 from kilonova.wire.node import Inventory
 
 _CONSOLE_LIMIT = 8192
+_WIRE: WeakValueDictionary[str, FakeVirt] = WeakValueDictionary()
+"""The simulated hosts of this process by address: where one sends a guest to another."""
 
 
 @dataclass
@@ -72,13 +77,17 @@ class FakeVirt:
         self._guests = self._journal.guests
         self._clock = clock or SystemClock()
         self._hub = EventHub()
+        self._address = str(state_dir) if state_dir else f"host-{id(self)}"
         self._failed: Counter[tuple[str, str]] = Counter()
 
     async def start(self) -> None:
         await self._act("start")
         self._journal.open()
+        _WIRE[self._address] = self
 
     async def close(self) -> None:
+        if _WIRE.get(self._address) is self:
+            del _WIRE[self._address]
         self._hub.close()
         self._journal.close()
 
@@ -182,6 +191,37 @@ class FakeVirt:
         """Nothing lies there: the fake block driver says what it holds."""
         await self._act("copy_root", server_id)
         self._require(server_id)
+
+    async def expect(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
+        """What comes is announced by address, fence and name."""
+        await self._act("expect", spec.server_id, spec.fake)
+        return msgspec.json.encode([self._address, spec.fence, spec.name]).decode()
+
+    async def send(self, server_id: str, reception: str, progress: Callable[[int], None]) -> None:
+        """Over a wire between simulated hosts of one process; a host that is not started is not reached."""
+        await self._act("send", server_id)
+        progress(50)
+        guest = self._require(server_id)
+        if guest.state not in ("running", "paused"):
+            raise DriverError("not_running", "The guest does not run.")
+        address, fence, name = msgspec.json.decode(reception, type=tuple[str, int, str])
+        there = _WIRE.get(address)
+        if there is None:
+            raise DriverError("unreachable", "The other host cannot be reached.")
+        there._arrive(guest, fence, name)
+        self._journal.forget(server_id)
+        self._hub.publish(PowerEvent(server_id, "undefined"))
+
+    async def hurry(self, server_id: str) -> None:
+        """It takes as long as it takes."""
+        await self._act("hurry", server_id)
+
+    def _arrive(self, guest: FakeGuest, fence: int, name: str) -> None:
+        arrived = FakeGuest(server_id=guest.server_id, fence=fence, name=name, script=guest.script, boots=guest.boots)
+        self._journal.starts += 1
+        arrived.starts, arrived.since = self._journal.starts, self._clock.now() / 1e6
+        self._guests[guest.server_id] = arrived
+        self._move(arrived, guest.state, "resumed" if guest.state == "running" else "paused")
 
     def events(self) -> AsyncIterator[PowerEvent]:
         return self._hub.stream()

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from xml.etree import ElementTree
 
+import msgspec
+
 from kilonova import __version__
 from kilonova.kit.log import Logger
 from kilonova.node.driver.failure import DriverError
-from kilonova.node.driver.virt import console_log, domain_xml, libvirt_copy
+from kilonova.node.driver.virt import console_log, domain_xml, libvirt_copy, libvirt_move
 from kilonova.node.driver.virt.domain_xml import Accelerator, Host, console_path
 from kilonova.node.driver.virt.event import EventHub
 from kilonova.node.driver.virt.libvirt_connection import LibvirtConnection, load_libvirt
@@ -44,7 +46,8 @@ log = Logger(__name__)
 
 
 class LibvirtVirt:
-    """`state_dir` holds console logs. `accelerator` is what `accelerator.probe` found. Reserved memory and CPUs are the
+    """`state_dir` holds console logs. `listens_at` is the address of this host's libvirt for other hosts, empty if it
+    has none. `accelerator` is what `accelerator.probe` found. Reserved memory and CPUs are the
     host's own and not offered to guests.
     """
 
@@ -57,7 +60,9 @@ class LibvirtVirt:
         uri: str = "qemu:///system",
         reserved_memory_mb: int = 512,
         reserved_vcpus: int = 0,
+        listens_at: str = "",
     ) -> None:
+        self._listens_at = listens_at
         self._cloud_id = cloud_id
         self._host = Host(cloud_id, accelerator, state_dir / "console", __version__)
         self._reserved = (reserved_vcpus, reserved_memory_mb)
@@ -68,6 +73,7 @@ class LibvirtVirt:
         self._connection = LibvirtConnection(uri, self._prepare)
         # An agent may take a minute not to answer: its calls must not starve the others.
         self._agents = ThreadPoolExecutor(4, thread_name_prefix="guest-agent")
+        self._transfers = ThreadPoolExecutor(4, thread_name_prefix="transfer")
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -80,7 +86,8 @@ class LibvirtVirt:
 
     async def close(self) -> None:
         self._hub.close()
-        self._agents.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._agents, self._transfers):
+            pool.shutdown(wait=False, cancel_futures=True)
         await self._connection.close()
 
     async def inventory(self) -> Inventory:
@@ -230,6 +237,18 @@ class LibvirtVirt:
 
     async def copy_root(self, server_id: str, target: Path) -> None:
         await libvirt_copy.copy_root(self._libvirt, partial(self._with, server_id), target)
+
+    async def expect(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
+        if not self._listens_at:
+            raise DriverError("no_reception", "The host takes no guests that run: its libvirt listens for none")
+        console = console_path(self._host.console_directory, spec.server_id)
+        return msgspec.json.encode(libvirt_move.receive(self._listens_at, spec.fence, console, disks, nics)).decode()
+
+    async def send(self, server_id: str, reception: str, progress: Callable[[int], None]) -> None:
+        await libvirt_move.send(self._libvirt, self._transfers, partial(self._with, server_id), reception, progress)
+
+    async def hurry(self, server_id: str) -> None:
+        await libvirt_move.hurry(self._libvirt, partial(self._with, server_id))
 
     def events(self) -> AsyncIterator[PowerEvent]:
         return self._hub.stream()

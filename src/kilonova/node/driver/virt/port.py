@@ -6,7 +6,7 @@ that carry the cloud's id. Errors are DriverError.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -119,5 +119,21 @@ class DiskCopier(Protocol):
         goes on; its file systems are quiet at that moment where its agent can see to it."""
 
 
-class Virt(VirtDriver, DiskCopier, Protocol):
+class Mover(Protocol):
+    """Takes guests to other hosts while they run."""
+
+    async def expect(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
+        """Where, and as what, a guest is to be sent that shall come here (see `send`). Raises `no_reception` when this
+        host takes none."""
+
+    async def send(self, server_id: str, reception: str, progress: Callable[[int], None]) -> None:
+        """Take a running or paused guest to another host: memory, and what its disks hold. It returns when the guest is
+        there and not here any more; a failure, or a cancellation, leaves it here as it was and nothing there.
+        `progress` hears percents."""
+
+    async def hurry(self, server_id: str) -> None:
+        """Let a guest that is being sent stand still for as long as the rest takes."""
+
+
+class Virt(VirtDriver, DiskCopier, Mover, Protocol):
     """All that a host's hypervisor does."""

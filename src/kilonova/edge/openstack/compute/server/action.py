@@ -18,7 +18,7 @@ Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
 _ALWAYS: Final = (
-    "changePassword", "os-migrateLive", "injectNetworkInfo", "addSecurityGroup",
+    "changePassword", "injectNetworkInfo", "addSecurityGroup",
     "removeSecurityGroup",
 )  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {

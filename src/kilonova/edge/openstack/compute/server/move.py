@@ -10,7 +10,7 @@ from kilonova.cloud.host.service import HostService
 from kilonova.cloud.server.move import ServerMoves
 from kilonova.core.errors import Forbidden, Invalid, NotFound
 from kilonova.edge.openstack.compute.policy import PREFIX, reach
-from kilonova.edge.openstack.compute.schema import BOOLEAN, HOST, NAME, boxed, record
+from kilonova.edge.openstack.compute.schema import BOOLEAN, HOST, NAME, boxed, is_true, record
 from kilonova.edge.openstack.compute.server.attempt import PATH, attempt
 from kilonova.edge.openstack.compute.server.create import new_password
 from kilonova.edge.openstack.compute.server.routes import server_id
@@ -55,6 +55,21 @@ _MIGRATE: Final = VersionedSchemas(
 )
 
 
+_BOTH: Final = ("host", "block_migration")
+_TARGET: Final[JsonSchema] = {**HOST, "type": ["string", "null"]}
+_BLOCK: Final[JsonSchema] = {"anyOf": [BOOLEAN, {"enum": ["auto"]}]}
+_LIVE: Final = VersionedSchemas(
+    {
+        (2, 1): boxed("os-migrateLive", record(
+            {"host": _TARGET, "block_migration": BOOLEAN, "disk_over_commit": BOOLEAN}, *_BOTH, "disk_over_commit")),
+        (2, 25): boxed("os-migrateLive", record({"host": _TARGET, "block_migration": _BLOCK}, *_BOTH)),
+        (2, 30): boxed("os-migrateLive", record(
+            {"host": _TARGET, "block_migration": _BLOCK, "force": BOOLEAN}, *_BOTH)),
+        (2, 68): boxed("os-migrateLive", record({"host": _TARGET, "block_migration": _BLOCK}, *_BOTH)),
+    }
+)  # fmt: skip
+
+
 def _permit(request: Request, name: str) -> None:
     """Raises Forbidden where policy does not let the caller name a host."""
     rule = PREFIX + name
@@ -75,6 +90,7 @@ class MoveRoutes:
             self._route("shelveOffload", self.offload, "os-shelve:shelve_offload"),
             self._route("unshelve", self.unshelve, "os-shelve:unshelve", _UNSHELVE),
             self._route("migrate", self.migrate, "os-migrate-server:migrate", _MIGRATE),
+            self._route("os-migrateLive", self.migrate_live, "os-migrate-server:migrate_live", _LIVE),
             self._route("evacuate", self.evacuate, "os-evacuate", _EVACUATE, 200),
         ]
 
@@ -111,6 +127,17 @@ class MoveRoutes:
             _permit(request, "os-migrate-server:migrate:host")
             host = await self._find(named)
         await attempt("migrate", identifier, self._moves.migrate(request.context, reach(request), identifier, host))
+
+    async def migrate_live(self, request: Request) -> None:
+        """API reference "Live-Migrate Server". No storage is shared: disks go with the server."""
+        asked, identifier, host = request.json["os-migrateLive"], server_id(request), None
+        if (named := asked["host"]) is not None:
+            _permit(request, "os-migrate-server:migrate_live:host")
+            host = await self._find(named)
+        if asked["block_migration"] != "auto" and not is_true(asked["block_migration"]):
+            raise Invalid("No storage is shared between hosts: block_migration must be true or auto.")
+        work = self._moves.live_migrate(request.context, reach(request), identifier, host)
+        await attempt("os-migrateLive", identifier, work)
 
     async def evacuate(self, request: Request) -> Response:
         """API reference "Evacuate Server". There is no shared storage: the disk is made anew from the image."""

@@ -31,7 +31,7 @@ _TASKS: Final[Mapping[str, str | None]] = {
     "rescuing": "rescuing", "unrescuing": "unrescuing", "rebuilding": "rebuilding", "resizing": "resize_migrating",
     "confirming": "resize_confirming", "reverting": "resize_reverting", "imaging": "image_snapshot",
     "backing": "image_backup", "shelving": "shelving", "unshelving": "unshelving", "evacuating": "rebuilding",
-    "soft_deleting": "soft-deleting", "restoring": "restoring",
+    "migrating": "migrating", "soft_deleting": "soft-deleting", "restoring": "restoring",
     "attaching": None, "detaching": None,
 }  # fmt: skip
 """Nova's task states. It has none for NICs that come and go."""
@@ -39,6 +39,7 @@ _BUSY: Final = {
     "active.rebooting": "REBOOT", "active.resetting": "HARD_REBOOT", "active.rebuilding": "REBUILD",
     "stopped.rebuilding": "REBUILD", "error.rebuilding": "REBUILD", "active.evacuating": "REBUILD",
     "stopped.evacuating": "REBUILD", "error.evacuating": "REBUILD", "active.resizing": "RESIZE",
+    "active.migrating": "MIGRATING", "paused.migrating": "MIGRATING",
     "stopped.resizing": "RESIZE", "resized.reverting": "REVERT_RESIZE",
 }  # fmt: skip
 """Where the status tells what is being done; elsewhere it is that of the resting state."""
