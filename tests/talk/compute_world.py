@@ -140,10 +140,10 @@ class Site:
     async def project_exists(self, project_id: str) -> bool:
         return project_id in PROJECTS.values()
 
-    async def add_host(self, name: str) -> None:
-        """A simulated host that is up."""
+    async def add_host(self, name: str, drivers: Drivers | None = None) -> None:
+        """A host that is up: a simulated one, or one of these drivers."""
         place = self.place / name
-        drivers = Drivers(
+        drivers = drivers or Drivers(
             FakeVirt(state_dir=place / "virt"), FakeNet(world=FakeWorld()), FakeBlock(state_dir=place / "disk")
         )
         identity = Identity(new_uuid(), name, "boot", new_uuid())
@@ -182,11 +182,12 @@ class Site:
         await self.uploads.close()
         await self.blobs.close()
 
-    async def add_image(self, name: str, **values: Any) -> str:
-        """A public image of a mebibyte, active."""
-        wanted = NewImage(name, disk_format="raw", container_format="bare", visibility="public", **values)
+    async def add_image(self, name: str, data: bytes = bytes(range(256)) * 4096, **values: Any) -> str:
+        """A public image, active: of a mebibyte unless it is given."""
+        values = {"disk_format": "raw", **values}
+        wanted = NewImage(name, container_format="bare", visibility="public", **values)
         image = await self.images.create(caller("admin"), wanted)
-        await self.uploads.upload(caller("admin"), image.id, _bytes())
+        await self.uploads.upload(caller("admin"), image.id, _bytes(data))
         return image.id
 
     def body(self, **values: Any) -> dict[str, Any]:
@@ -200,9 +201,9 @@ class Site:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["server"]["id"])
 
-    async def settle(self, server_id: str) -> str:
+    async def settle(self, server_id: str, seconds: float = 20) -> str:
         """Wait until nothing is being done to a server; its phase, "" when it is gone."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             while True:
                 try:
                     phase = (await self.servers.get(ALL, server_id)).phase
@@ -219,5 +220,5 @@ class Site:
         return server_id
 
 
-async def _bytes() -> AsyncIterator[bytes]:
-    yield bytes(range(256)) * 4096
+async def _bytes(data: bytes) -> AsyncIterator[bytes]:
+    yield data

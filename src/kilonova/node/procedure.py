@@ -90,7 +90,7 @@ def give_up(hands: Hands, spec: GuestSpec, error: DriverError) -> None:
 async def observe(hands: Hands, spec: GuestSpec, record: Record, cause: str = "") -> GuestObservation:
     """What the guest is now, with the levels it has reached."""
     state = await hands.virt.get(spec.server_id)
-    power: ObservedPower = state.state if state else "absent"
+    power: ObservedPower = "absent" if state is None else "unknown" if state.state == "moving" else state.state
     return GuestObservation(
         server_id=spec.server_id,
         fence=spec.fence,

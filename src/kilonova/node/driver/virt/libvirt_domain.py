@@ -111,6 +111,11 @@ def _translate_state(libvirt: Any, domain: Any, state: int, reason: int) -> RunS
         # FAILED: the process was there but libvirtd could not go on with it.
         bad = (libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED)
         return "crashed" if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in bad else "stopped"
+    if state == libvirt.VIR_DOMAIN_PAUSED:
+        # Until libvirt has decided that a guest has come, it does not define it. One that goes stands still at the end.
+        going = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY)
+        if reason in going or not domain.isPersistent():
+            return "moving"
     return "paused" if state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED) else "running"
 
 

@@ -15,7 +15,8 @@ from kilonova.wire.guest import GuestSpec
 from kilonova.wire.node import Inventory
 
 Role = Literal["root", "ephemeral", "swap", "config", "rescue"]
-RunState = Literal["running", "stopped", "paused", "suspended", "crashed"]
+RunState = Literal["running", "stopped", "paused", "suspended", "crashed", "moving"]
+"""`moving`: on its way from or to another host; nobody can say yet which of them has it."""
 
 
 @dataclass(frozen=True, slots=True)
