@@ -105,7 +105,7 @@ class LibvirtHost:
         return [int(pid) for pid in run("ip", "netns", "pids", self.name).split()]
 
     def __exit__(self, *_: object) -> None:
-        for _ in range(50):
+        for _ in range(100):
             pids = self._inside()
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, TypeVar
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -23,6 +26,9 @@ from kilonova.node.driver.virt.port import DiskDevice, NicDevice
 
 LOOK_SECONDS: Final = 0.5
 STANDSTILL_MS: Final = 3_600_000
+STALLED_SECONDS: Final = 20.0
+"""Neither memory nor disks have moved for so long: libvirt 9 may wait for ever for a QEMU that was killed there."""
+LET_GO_SECONDS: Final = 20.0
 
 T = TypeVar("T")
 Call = Callable[[Callable[[Any], T]], Awaitable[T]]
@@ -88,23 +94,54 @@ def _settle_nic(nic: Element, there: Reception) -> None:
 async def send(
     libvirt: Any, pool: ThreadPoolExecutor, call: Call[Any], reception: str, progress: Callable[[int], None]
 ) -> None:
-    """Send the domain that `call` works on. Cancelled, it ends the job and waits until libvirt has let go."""
+    """Send the domain that `call` works on. Cancelled, or when nothing moves any more, it ends the job and waits until
+    libvirt has let go. Raises DriverError `stalled` when libvirt does not."""
     there = msgspec.json.decode(reception, type=Reception)
     domain = await call(lambda domain: domain)
     transfer = asyncio.get_running_loop().run_in_executor(pool, _migrate, libvirt, domain, there)
+    transfer.add_done_callback(_look_at)
+    watch = _Watch(progress)
     try:
         while not (await asyncio.wait({transfer}, timeout=LOOK_SECONDS))[0]:
-            progress(await _percent(libvirt, call))
+            if watch.stalls(await _stats(call)):
+                await _let_go(call, transfer)
     except asyncio.CancelledError:
-        await _abort(call)
-        await asyncio.wait({transfer})
-        if not transfer.cancelled():
-            transfer.exception()
+        with suppress(DriverError):
+            await _let_go(call, transfer)
         raise
     try:
         transfer.result()
     except libvirt.libvirtError as error:
         raise explain(libvirt, error) from error
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Tells how far a transfer is, and whether anything has moved lately."""
+
+    progress: Callable[[int], None]
+    seen: tuple[object, ...] = ()
+    moved_at: float = field(default_factory=monotonic)
+
+    def stalls(self, stats: dict[str, Any]) -> bool:
+        total, left = stats.get("data_total", 0), stats.get("data_remaining", 0)
+        self.progress(int(100 - 100 * left // total) if total else 0)
+        now = (total, left, stats.get("data_processed"), stats.get("memory_iteration"))
+        if now != self.seen:
+            self.seen, self.moved_at = now, monotonic()
+        return monotonic() - self.moved_at > STALLED_SECONDS
+
+
+async def _let_go(call: Call[Any], transfer: asyncio.Future[None]) -> None:
+    await _abort(call)
+    if not (await asyncio.wait({transfer}, timeout=LET_GO_SECONDS))[0]:
+        raise DriverError("stalled", "The transfer stands still, and the hypervisor does not end it")
+
+
+def _look_at(transfer: asyncio.Future[None]) -> None:
+    """Whoever waited may be gone: the outcome has been seen all the same."""
+    if not transfer.cancelled():
+        transfer.exception()
 
 
 def _migrate(libvirt: Any, domain: Any, there: Reception) -> None:
@@ -135,13 +172,12 @@ async def hurry(libvirt: Any, call: Call[Any]) -> None:
     await call(lambda domain: domain.migrateSetMaxDowntime(STANDSTILL_MS, 0))
 
 
-async def _percent(libvirt: Any, call: Call[Any]) -> int:
+async def _stats(call: Call[Any]) -> dict[str, Any]:
+    """What libvirt says of the job; nothing while it is too busy to."""
     try:
-        stats = await call(lambda domain: domain.jobStats())
+        return dict(await call(lambda domain: domain.jobStats()))
     except DriverError:
-        return 0
-    total = stats.get("data_total", 0)
-    return int(100 - 100 * stats.get("data_remaining", total) // total) if total else 0
+        return {}
 
 
 async def _abort(call: Call[Any]) -> None:
