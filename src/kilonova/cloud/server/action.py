@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -11,10 +11,10 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
-from kilonova.cloud.server.command import Act, Commands, insist, refuse_locked
+from kilonova.cloud.server.command import Act, Commands, insist
 from kilonova.cloud.server.demand import HERE, MOVING, charges, growth, sizes
 from kilonova.cloud.server.model import FlavorCopy, Guest, Server
-from kilonova.cloud.server.phase import COPYING
+from kilonova.cloud.server.phase import COPYING, resting
 from kilonova.core.context import Context, Scope
 from kilonova.core.errors import Conflict, Forbidden, Invalid, NotBuilt
 from kilonova.kit.db import Database, Tx
@@ -22,6 +22,8 @@ from kilonova.kit.ops import Lock
 from kilonova.kit.ops.start import Operations
 
 Plain = Literal["pause", "unpause", "suspend", "resume"]
+Tags = tuple[str, ...]
+TAGGED: Final = frozenset({"active", "stopped", "paused", "suspended"})
 
 
 class Images(Protocol):
@@ -167,12 +169,14 @@ class ServerActions:
         act = Act("revert", action="revertResize")
         await self._commands.act(context, scope, server_id, act, prepare)
 
-    async def tag(self, context: Context, scope: Scope, server_id: str, tags: tuple[str, ...]) -> Server:
-        """Give a server these tags and no others."""
+    async def tag(self, scope: Scope, server_id: str, change: Callable[[Tags], Tags]) -> Server:
+        """Replace the tags by what `change` makes of them, each once. Raises Conflict in states that allow none."""
 
         def work(tx: Tx) -> Server:
-            refuse_locked(context, store.lock(tx, scope, server_id))
-            return store.edit(tx, scope, server_id, tags=tags)
+            server = store.lock(tx, scope, server_id)
+            if resting(server.phase) not in TAGGED:
+                raise Conflict(f"Instance {server_id} cannot be tagged while it is {resting(server.phase)}")
+            return store.edit(tx, scope, server_id, tags=tuple(dict.fromkeys(change(server.tags))))
 
         return await self._db.write(work)
 

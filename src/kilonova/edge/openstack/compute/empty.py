@@ -17,7 +17,6 @@ _OF_THE_CLOUD: Final = (
 )
 _OF_A_SERVER: Final = (
     ("/servers/{server_id}/os-volume_attachments", "volumeAttachments", "os-volumes-attachments:index", 1),
-    ("/servers/{server_id}/tags", "tags", "os-server-tags:index", 26),
 )
 
 

@@ -39,6 +39,7 @@ from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, Metad
 from kilonova.edge.openstack.compute.server.move import MoveRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
+from kilonova.edge.openstack.compute.server.tag import TagRoutes
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
 from kilonova.edge.openstack.fault import compute_fault
@@ -106,6 +107,7 @@ def build_compute(
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),
         *MoveRoutes(s.moves, s.hosts).routes(),
+        *TagRoutes(s.servers, s.actions).routes(),
         *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),

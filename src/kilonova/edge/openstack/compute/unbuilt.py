@@ -20,7 +20,6 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-server-groups/{group_id}", "/os-simple-tenant-usage", "/os-simple-tenant-usage/{tenant_id}",
     ),
     (6, None): (f"{_S}/remote-consoles",),
-    (26, None): (f"{_S}/tags", f"{_S}/tags/{{tag}}"),
     (78, None): (f"{_S}/topology",),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),
     (1, 35): (

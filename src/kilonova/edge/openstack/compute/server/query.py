@@ -215,8 +215,8 @@ def _add_filter(listing: Listing, name: str, values: list[str]) -> None:
         listing.filters[_COLUMNS[name]] = value.rpartition("/")[2] if name.startswith("image") else value
     elif name in _TESTS:
         listing.tests.append(_TESTS[name](value))
-    elif name in ("tags", "tags-any"):
-        listing.nothing = True
+    elif name in _TAG_TESTS:
+        listing.tests.append(_TAG_TESTS[name](frozenset(value.split(","))))
     elif name in ("launch_index", "power_state"):
         listing.tests.append(_number(name, value))
     elif name in ("locked", "config_drive"):
@@ -251,6 +251,12 @@ def _address(version: int) -> Callable[[str], Test]:
     return make
 
 
+_TAG_TESTS: Final[Mapping[str, Callable[[frozenset[str]], Test]]] = {
+    "tags": lambda wanted: lambda server: wanted <= set(server.tags),
+    "tags-any": lambda wanted: lambda server: bool(wanted & set(server.tags)),
+    "not-tags": lambda wanted: lambda server: not wanted <= set(server.tags),
+    "not-tags-any": lambda wanted: lambda server: not wanted & set(server.tags),
+}
 _TESTS: Final[Mapping[str, Callable[[str], Test]]] = {
     "flavor": lambda value: lambda server: server.flavor.id == value.rpartition("/")[2],
     "key_name": lambda value: lambda server: server.key is not None and server.key.name == value,

@@ -24,7 +24,7 @@ from kilonova.edge.openstack.compute.schema import (
 from kilonova.kit.http import VersionedSchemas, multi
 from kilonova.kit.http.schema import JsonSchema
 
-_TAG: Final[JsonSchema] = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
+TAG: Final[JsonSchema] = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
 _LONG: Final[JsonSchema] = {"type": "string", "maxLength": 255}
 _ONE_OR_MORE: Final[JsonSchema] = {"oneOf": [UUID, {"type": "array", "items": UUID}]}
 _HOSTNAME: Final[JsonSchema] = {
@@ -59,7 +59,7 @@ _HINTS: Final[JsonSchema] = {
 
 def _networks(network: JsonSchema, *, tagged: bool) -> dict[str, Any]:
     port = {"type": ["string", "null"], "format": "uuid"}
-    properties = {"uuid": network, "port": port, "fixed_ip": ADDRESS, **({"tag": _TAG} if tagged else {})}
+    properties = {"uuid": network, "port": port, "fixed_ip": ADDRESS, **({"tag": TAG} if tagged else {})}
     return {"type": "array", "items": record(properties), "maxItems": 100}
 
 
@@ -100,21 +100,22 @@ _CERTIFICATES: Final[JsonSchema] = {
     "type": ["array", "null"], "minItems": 1, "maxItems": 50, "uniqueItems": True,
     "items": {"type": "string", "minLength": 1},
 }  # fmt: skip
+TAGS: Final[JsonSchema] = {"type": "array", "items": TAG, "maxItems": 50}
 _VOLUME_TYPE: Final[JsonSchema] = {"type": ["string", "null"], "maxLength": 255}
 
 _CREATE_STEPS: Final[Mapping[int, Mapping[str, JsonSchema | None]]] = {
     19: {"description": DESCRIPTION},
     32: {
         "networks": _networks({"type": "string", "maxLength": 255}, tagged=True),
-        "block_device_mapping_v2": _devices(tag=_TAG),
+        "block_device_mapping_v2": _devices(tag=TAG),
     },
     33: {"block_device_mapping_v2": _devices()},
     37: {"networks": _named(_networks(UUID, tagged=False))},
-    42: {"networks": _named(_networks(UUID, tagged=True)), "block_device_mapping_v2": _devices(tag=_TAG)},
-    52: {"tags": {"type": "array", "items": _TAG, "maxItems": 50}},
+    42: {"networks": _named(_networks(UUID, tagged=True)), "block_device_mapping_v2": _devices(tag=TAG)},
+    52: {"tags": TAGS},
     57: {"personality": None},
     63: {"trusted_image_certificates": _CERTIFICATES},
-    67: {"block_device_mapping_v2": _devices(tag=_TAG, volume_type=_VOLUME_TYPE)},
+    67: {"block_device_mapping_v2": _devices(tag=TAG, volume_type=_VOLUME_TYPE)},
     74: {"host": HOST, "hypervisor_hostname": HOST},
     90: {"hostname": _HOSTNAME},
     94: {"hostname": _FQDN},
@@ -185,7 +186,7 @@ _PLAIN: Final = (
     "access_ip_v6 auto_disk_config progress sort_dir all_tenants soft_deleted deleted status ip ip6 created_at "
     "block_device_mapping services metadata system_metadata info_cache security_groups pci_devices"
 )
-_TAGS: Final = ("tags", "tags-any", "not-tags", "not-tags-any")
+_TAG_FILTERS: Final = ("tags", "tags-any", "not-tags", "not-tags-any")
 _SORT: Final = (
     "access_ip_v4 access_ip_v6 auto_disk_config availability_zone config_drive created_at display_description "
     "display_name host hostname image_ref instance_type_id kernel_id key_name launch_index launched_at locked_by node "
@@ -209,7 +210,7 @@ LIST: Final = strict_from(
             "changes-since": multi(MOMENT),
             "sort_key": multi({"enum": f"{_SORT} {_IGNORED_SORT}".split()}),
         },
-        26: {name: multi(TEXT) for name in _TAGS},
+        26: {name: multi(TEXT) for name in _TAG_FILTERS},
         66: {"changes-before": multi(MOMENT)},
         73: {"locked": multi(TEXT)},
         75: {"sort_key": multi({"enum": f"{_SORT} locked".split()})},
