@@ -27,6 +27,7 @@ from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
@@ -115,6 +116,7 @@ class Site:
         self.services = ComputeServices(
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
+            server_groups=ServerGroups(db, new_uuid),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             project_exists=self.project_exists, groups=self.networks.groups,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cloud import processes, run
@@ -96,9 +97,10 @@ class LibvirtHost:
 
     def _guest(self, server_id: str) -> int | None:
         for pid in self._inside():
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"qemu-system" in line and server_id.encode() in line:
-                return pid
+            with suppress(FileNotFoundError, ProcessLookupError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"qemu-system" in line and server_id.encode() in line:
+                    return pid
         return None
 
     def _inside(self) -> list[int]:
@@ -108,7 +110,8 @@ class LibvirtHost:
         for _ in range(100):
             pids = self._inside()
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             if not pids:
                 break
             time.sleep(0.1)

@@ -54,6 +54,7 @@ from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
@@ -163,6 +164,7 @@ class Control:
             confirm=settings.confirm_seconds,
         )  # fmt: skip
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
+        self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
         self.link = NodeLink(

@@ -67,6 +67,7 @@ def _compute(control: Control) -> Service:
         actions=control.server_actions,
         imaging=control.server_images,
         moves=control.server_moves,
+        server_groups=control.server_groups,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from kilonova.cloud.server import guest_store
 from kilonova.cloud.server.model import FlavorCopy, Guest, Server
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement, request_for
+from kilonova.cloud.server.wish import admits
 from kilonova.core.decision import Decision
 from kilonova.core.errors import NoCapacity, Unavailable
 from kilonova.kit.db import Tx
@@ -47,6 +48,7 @@ class Spot:
 
 async def choose(
     placement: Placement,
+    server: Server,
     flavor: FlavorCopy,
     run: Run,
     *,
@@ -54,9 +56,10 @@ async def choose(
     zone: str | None = None,
     exclude: Sequence[str] = (),
 ) -> Spot:
-    """Look for hosts. Raises NoCapacity with what removed the others."""
+    """Look for hosts for a server, were it of this flavor. Raises NoCapacity with what removed the others."""
     offered = await placement.offers(flavor)
     request = request_for(flavor, zone=zone, host=host, exclude=frozenset(exclude), offered=offered)
+    request = replace(request, wishes=await placement.wishes(server))
     decision = await placement.choose(request, fresh=run.attempt > 0)
     if not decision.chosen:
         raise no_host(decision, run)
@@ -69,7 +72,7 @@ def claim(tx: Tx, spot: Spot, server: Server, consumer: str) -> Host:
     earlier guest of the server. Raises Unavailable (try again) when none of them has."""
     request = spot.request
     for host_id in spot.decision.chosen:
-        if hosts.owes(tx, host_id, server.id):
+        if hosts.owes(tx, host_id, server.id) or not admits(tx, server, host_id):
             continue
         host = hosts.get(tx, host_id)
         demand = Demand(request.vcpus, request.memory_mb + host.memory_overhead, request.disk_gb)

@@ -61,6 +61,7 @@ class ServerCreate:
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         spot = await landing.choose(
             self._placement,
+            server,
             server.flavor,
             run,
             zone=server.requested_zone,

@@ -64,7 +64,7 @@ class ServerLiveMigrate(PowerFlow):
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         host, away = run.frame["host"], server.host_id or ""
         zone = server.requested_zone
-        spot = await landing.choose(self._placement, server.flavor, run, host=host, zone=zone, exclude=[away])
+        spot = await landing.choose(self._placement, server, server.flavor, run, host=host, zone=zone, exclude=[away])
 
         def commit(tx: Tx) -> None:
             found = landing.claim(tx, spot, server, MOVING + server.id)

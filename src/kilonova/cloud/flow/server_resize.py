@@ -94,13 +94,14 @@ class ServerResize(TurnFlow):
         """On its own host where that may be and is possible: then no disk has to be copied."""
         if not run.frame["leaves"]:
             try:
-                return await landing.choose(self._placement, flavor, run, host=server.host_id)
+                return await landing.choose(self._placement, server, flavor, run, host=server.host_id)
             except NoCapacity:
                 if not is_movable(server):
                     raise
         away = [server.host_id or ""] if run.frame["leaves"] else []
         zone = server.requested_zone
-        return await landing.choose(self._placement, flavor, run, host=run.frame["host"], zone=zone, exclude=away)
+        host = run.frame["host"]
+        return await landing.choose(self._placement, server, flavor, run, host=host, zone=zone, exclude=away)
 
     async def _halted(self, run: Run) -> Next | Wait | Fail:
         """Off: it is changed where it is, or its host gives a copy of its disk."""

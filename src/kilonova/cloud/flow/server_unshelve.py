@@ -50,7 +50,7 @@ class ServerUnshelve:
     async def _place(self, run: Run) -> Next:
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         zone = run.frame["zone"] or server.requested_zone
-        spot = await landing.choose(self._placement, server.flavor, run, host=run.frame["host"], zone=zone)
+        spot = await landing.choose(self._placement, server, server.flavor, run, host=run.frame["host"], zone=zone)
 
         def commit(tx: Tx) -> None:
             host = landing.claim(tx, spot, server, HERE + server.id)

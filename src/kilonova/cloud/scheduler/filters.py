@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from kilonova.cloud.scheduler.query import evaluate
 from kilonova.cloud.scheduler.snapshot import Mask, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one server asks for by name: only these hosts, none of these, those that meet a query, or some rather than
+    others (`liking`: more is better)."""
+
+    name: str
+    among: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
+    query: str = ""
+    liking: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for. Memory in MiB (without the host's overhead), disk in GiB. `among`: the hosts that can give
-    what is asked for beside that (None: nothing is); `miss`: why others cannot."""
+    what is asked for beside that (None: nothing is); `miss`: why others cannot. `wishes` are asked last."""
 
     vcpus: int
     memory_mb: int
@@ -24,6 +37,7 @@ class Request:
     exclude: frozenset[str] = frozenset()
     among: frozenset[str] | None = None
     miss: str = ""
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,16 @@ def _is_among(snapshot: Snapshot, request: Request) -> Mask:
     if request.among is None:
         return np.ones(len(snapshot), dtype=np.bool_)
     return np.fromiter((i in request.among for i in snapshot.ids), dtype=np.bool_, count=len(snapshot))
+
+
+def meets(snapshot: Snapshot, wish: Wish) -> Mask:
+    """The hosts that a wish leaves."""
+    left = np.ones(len(snapshot), dtype=np.bool_)
+    if wish.among is not None:
+        left &= snapshot.mask(wish.among)
+    if wish.without:
+        left &= ~snapshot.mask(wish.without)
+    return left & evaluate(wish.query, snapshot) if wish.query else left
 
 
 FILTERS: Final[tuple[Filter, ...]] = (

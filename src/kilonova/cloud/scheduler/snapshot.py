@@ -70,6 +70,16 @@ class Snapshot:
         self.names[at] = host.name
         self.zones[at] = host.zone
 
+    def mask(self, host_ids: Iterable[str]) -> Mask:
+        """Where these hosts are."""
+        found = np.zeros(len(self), dtype=np.bool_)
+        found[[self._position[i] for i in host_ids if i in self._position]] = True
+        return found
+
+    def position(self, host_id: str) -> int | None:
+        """The place of a host, None for an unknown one."""
+        return self._position.get(host_id)
+
     def column(self, name: str) -> Numbers:
         """One number a host: vcpus_free, memory_free, disk_free (MiB, GiB), memory_capacity, overhead, up, enabled."""
         return self._columns[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -102,6 +103,8 @@ class Server:
     tags: tuple[str, ...] = ()
     access_ip4: str = ""
     access_ip6: str = ""
+    group_id: str | None = None
+    hints: dict[str, Any] = field(default_factory=dict)
 
     @property
     def deleted(self) -> bool:
@@ -127,6 +130,24 @@ class Guest:
         """Whether the host has done (or given up on) the present version of the spec."""
         o = self.observed
         return o is not None and o.settled and o.fence == self.spec.fence and o.version >= self.spec.version
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A server group. `most` is how many of it may be on one host (anti-affinity)."""
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    policy: str
+    most: int
+    created_at: int
+    members: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +202,7 @@ class NewServer:
     access_ip4: str = ""
     access_ip6: str = ""
     tags: tuple[str, ...] = ()
+    group_id: str | None = None
+    hints: Mapping[str, Any] = field(default_factory=dict)
     min_count: int = 1
     max_count: int = 1

@@ -10,9 +10,10 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement import landscape_store
 from kilonova.cloud.placement.demand import Offers, offers, wish_of
 from kilonova.cloud.scheduler.choose import choose
-from kilonova.cloud.scheduler.filters import Request
+from kilonova.cloud.scheduler.filters import Request, Wish
 from kilonova.cloud.scheduler.snapshot import Snapshot
-from kilonova.cloud.server.model import FlavorCopy
+from kilonova.cloud.server.model import FlavorCopy, Server
+from kilonova.cloud.server.wish import wishes_of
 from kilonova.core.decision import Decision
 from kilonova.kit.clock import SECOND, Clock
 from kilonova.kit.db import Database
@@ -38,6 +39,12 @@ class Placement:
         if not decision.chosen and not fresh:
             return await self.choose(request, fresh=True)
         return decision
+
+    async def wishes(self, server: Server) -> tuple[Wish, ...]:
+        """What a server asks for beside room; nothing is read for one that asks for nothing."""
+        if server.group_id is None and not server.hints:
+            return ()
+        return await self._db.read(lambda tx: wishes_of(tx, server))
 
     async def offers(self, flavor: FlavorCopy) -> Offers | None:
         """Which hosts can give what the flavor asks for beside its sizes; None (and nothing is read) when it asks for

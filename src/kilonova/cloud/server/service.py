@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kilonova.cloud.quota import store as quota
-from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server import group_store, guest_store, store
 from kilonova.cloud.server.command import Act, Commands, refuse_locked
 from kilonova.cloud.server.demand import HERE, charges
 from kilonova.cloud.server.model import FlavorCopy, NewServer, RebootKind, Repeat, Server
@@ -63,6 +63,7 @@ class ServerService:
             made = self._drafts(tx, context, new, count)
             if repeat is not None:
                 store.remember(tx, project, repeat.key, repeat.fingerprint, [s.id for s in made])
+            _join(tx, context, new, count)
             quota.charge_each(tx, project, [f"server:{s.id}" for s in made], charges(new.flavor))
             store.add_all(tx, made)
             for server in made:
@@ -225,6 +226,7 @@ class ServerService:
             security_groups=new.security_groups, admin_password=new.admin_password, reservation_id=reservation,
             launch_index=index, power="none", fault=None, locked=False, created_at=tx.now, updated_at=tx.now,
             launched_at=0, terminated_at=0, access_ip4=new.access_ip4, access_ip6=new.access_ip6, tags=new.tags,
+            group_id=new.group_id, hints=dict(new.hints),
         )  # fmt: skip
 
 
@@ -237,6 +239,16 @@ def hostname_of(name: str) -> str:
 
 def _create_frame(new: NewServer) -> dict[str, Any]:
     return {"nics": new.nics, "host": new.host, "exclude": []}
+
+
+def _join(tx: Tx, context: Context, new: NewServer, count: int) -> None:
+    """Raises QuotaExceeded when a group gets too large."""
+    if new.group_id is None:
+        return
+    size = group_store.get(tx, context.scope, new.group_id, lock=True).size + count
+    limit = quota.uses(tx, context.project_id or "", ["server_group_members"])["server_group_members"]
+    if 0 <= limit.limit < size:
+        raise quota.exceeded([limit], {"server_group_members": size})
 
 
 def _recall(tx: Tx, context: Context, repeat: Repeat) -> list[Server] | None:

@@ -78,6 +78,8 @@ server = Table(
     json_column("tags"),
     Column("access_ip4", String(39), nullable=False),
     Column("access_ip6", String(39), nullable=False),
+    Column("group_id", String(36), index=True),
+    json_column("hints"),
     Index("server_page", "project_id", "created_at", "id"),
     Index("server_page_all", "created_at", "id"),
     Index("server_name", "project_id", "name"),
@@ -341,4 +343,5 @@ def _revive(row: Mapping[str, Any]) -> Server:
     kept["security_groups"] = tuple(row["security_groups"])
     kept["before"] = msgspec.convert(row.get("before"), Before | None)
     kept["tags"] = tuple(row.get("tags", ()))
+    kept["hints"] = dict(row.get("hints", {}))
     return Server(**kept)

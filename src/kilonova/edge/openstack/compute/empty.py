@@ -11,10 +11,7 @@ from kilonova.edge.openstack.compute.server.routes import server_id
 from kilonova.kit.http import Request, Route
 from kilonova.kit.http.route import Handler
 
-_OF_THE_CLOUD: Final = (
-    ("/os-aggregates", "aggregates", "os-aggregates:index"),
-    ("/os-server-groups", "server_groups", "os-server-groups:index"),
-)
+_OF_THE_CLOUD: Final = (("/os-aggregates", "aggregates", "os-aggregates:index"),)
 _OF_A_SERVER: Final = (
     ("/servers/{server_id}/os-volume_attachments", "volumeAttachments", "os-volumes-attachments:index", 1),
 )

@@ -14,6 +14,7 @@ from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.service import ServerService
@@ -24,6 +25,7 @@ from kilonova.edge.openstack.auth import Gate, build_service
 from kilonova.edge.openstack.compute.empty import EmptyRoutes
 from kilonova.edge.openstack.compute.extension import ExtensionRoutes
 from kilonova.edge.openstack.compute.flavor import FlavorRoutes
+from kilonova.edge.openstack.compute.group import GroupRoutes
 from kilonova.edge.openstack.compute.host import HostRoutes
 from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
@@ -57,6 +59,7 @@ class ComputeServices:
     actions: ServerActions
     imaging: ServerImages
     moves: ServerMoves
+    server_groups: ServerGroups
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -99,7 +102,7 @@ def build_compute(
     """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
     s = services
     viewing = Viewing(s.hosts, cloud_id)
-    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.groups))
+    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.server_groups, s.groups))
     versioned: list[Route] = [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
@@ -107,6 +110,7 @@ def build_compute(
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),
         *MoveRoutes(s.moves, s.hosts).routes(),
+        *GroupRoutes(s.server_groups).routes(),
         *TagRoutes(s.servers, s.actions).routes(),
         *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),

@@ -22,6 +22,8 @@ from kilonova.core.errors import Forbidden, Invalid, NotBuilt, NotFound, QuotaEx
 from kilonova.core.ids import is_uuid
 from kilonova.edge.openstack.compute.policy import PREFIX, owner_of
 from kilonova.edge.openstack.compute.schema import is_true
+from kilonova.edge.openstack.compute.server.hint import Groups as ServerGroups
+from kilonova.edge.openstack.compute.server.hint import read_hints
 from kilonova.kit.http import Request
 from kilonova.wire.guest import ImageRef
 
@@ -30,7 +32,6 @@ _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _LETTERS: Final = string.ascii_letters + string.digits
 _UNBUILT: Final = ("personality", "trusted_image_certificates")
-_HINTS: Final = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
 
 
 class Flavors(Protocol):
@@ -75,6 +76,7 @@ class Sources:
     nics: Nics
     quotas: Quotas
     hosts: Hosts
+    server_groups: ServerGroups
     groups: Groups | None = None
 
 
@@ -95,6 +97,7 @@ class Creation:
         zone, host = await self._place(request, wanted)
         metadata = wanted.get("metadata", {})
         await self.check_metadata(context, metadata)
+        group_id, hints = await read_hints(request.json, context, self._ask.server_groups)
         groups = list(dict.fromkeys(g["name"] for g in wanted.get("security_groups", ()) if "name" in g)) or ["default"]
         nics = await self._ask.nics.check(context, _networks(wanted), groups, most)
         return NewServer(
@@ -116,6 +119,8 @@ class Creation:
             access_ip4=wanted.get("accessIPv4", ""),
             access_ip6=wanted.get("accessIPv6", ""),
             tags=tuple(dict.fromkeys(wanted.get("tags", ()))),
+            group_id=group_id,
+            hints=hints,
             min_count=least,
             max_count=most,
         )
@@ -243,8 +248,6 @@ def _refuse_unbuilt(body: Mapping[str, Any]) -> None:
     for name in _UNBUILT:
         if wanted.get(name):
             raise NotBuilt(f"The attribute {name} is not implemented")
-    if any(body.get(name) for name in _HINTS):
-        raise NotBuilt("Scheduler hints are not implemented")
     if wanted.get("block_device_mapping"):
         raise NotBuilt("Booting from volumes is not implemented")
 

@@ -71,7 +71,10 @@ class ServerView:
 
     def show(self, server: Server) -> dict[str, Any]:
         """One server in full."""
-        return {**self.detail(server), **({"server_groups": []} if self._minor >= 71 else {})}
+        return {
+            **self.detail(server),
+            **({"server_groups": [server.group_id] if server.group_id else []} if self._minor >= 71 else {}),
+        }
 
     def changed(self, server: Server) -> dict[str, Any]:
         """A server in the answer to its own change."""
