@@ -165,6 +165,11 @@ class ServerService:
         """One page of deleted servers, newest first."""
         return await self._db.read(lambda tx: store.page_gone(tx, scope, marker=marker, limit=limit, since=since))
 
+    async def used(self, scope: Scope, start: int, end: int, marker: str | None, limit: int) -> list[Server]:
+        """Servers, living and gone, that were there between two moments (µs), by id. Raises NotFound for an unknown
+        marker."""
+        return await self._db.read(lambda tx: store.used(tx, scope, start, end, marker=marker, limit=limit))
+
     async def story(self, scope: Scope, server_id: str, request_id: str | None = None) -> list[Tale]:
         """Every operation on a server, living or deleted, newest first. Raises NotFound."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from sqlalchemy import (
 
 from kilonova.cloud.server.model import Before, FlavorCopy, KeyCopy, NicView, Server
 from kilonova.cloud.server.phase import MACHINE
-from kilonova.core.context import Scope
+from kilonova.core.context import ALL, Scope
 from kilonova.core.errors import Conflict, Lost, NotFound, Unavailable
 from kilonova.kit.db import Tx, insert_new, json_column, metadata
 
@@ -227,6 +228,35 @@ def page_gone(tx: Tx, scope: Scope, *, marker: str | None = None, limit: int = 1
         query = query.where(or_(history.c.created_at < at.created_at, older))
     rows = tx.execute(query.order_by(history.c.created_at.desc(), history.c.id.desc()).limit(limit))
     return [_revive(r.record) for r in rows]
+
+
+def used(tx: Tx, scope: Scope, start: int, end: int, *, marker: str | None, limit: int) -> list[Server]:
+    """Servers, living and gone, that had been started by `end` and were not gone by `start` (µs), by id. An unknown
+    marker raises NotFound."""
+    live = _in_scope(select(server), scope).where(server.c.launched_at > 0, server.c.launched_at < end)
+    history = server_history
+    gone = select(history.c.record).where(history.c.deleted_at > start, history.c.created_at < end)
+    if not scope.is_all:
+        gone = gone.where(history.c.project_id == scope.project_id)
+    if marker is not None:
+        if not tx.execute(select(server.c.id).where(server.c.id == marker)).first():
+            get_gone(tx, ALL, marker)
+        live, gone = live.where(server.c.id > marker), gone.where(history.c.id > marker)
+    found = [_server(r) for r in tx.execute(live.order_by(server.c.id).limit(limit))]
+    found += itertools.islice(_started(tx, gone, end, limit), limit)
+    return sorted(found, key=lambda one: one.id)[:limit]
+
+
+def _started(tx: Tx, gone: Select[Any], end: int, limit: int) -> Iterator[Server]:
+    """Those of deleted servers, by id, that had ever been started by `end`."""
+    last = ""
+    while True:
+        page = gone.where(server_history.c.id > last).order_by(server_history.c.id).limit(limit)
+        rows = [_revive(r.record) for r in tx.execute(page)]
+        yield from (one for one in rows if 0 < one.launched_at < end)
+        if len(rows) < limit:
+            return
+        last = rows[-1].id
 
 
 def recall(tx: Tx, project_id: str, key: str, fingerprint: str) -> list[str] | None:

@@ -22,7 +22,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
         "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",
-        "os-server-groups:index", "os-server-groups:show",
+        "os-simple-tenant-usage:show", "os-server-groups:index", "os-server-groups:show",
     ),
     _MEMBER: (
         "os-pause-server:pause", "os-pause-server:unpause", "os-suspend-server:suspend", "os-suspend-server:resume",
@@ -42,7 +42,8 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "servers:migrations:delete",
     ),
     _ADMIN: (
-        "os-server-groups:index:all_projects", "os-migrate-server:migrate:host", "os-migrate-server:migrate_live:host",
+        "os-simple-tenant-usage:list", "os-server-groups:index:all_projects",
+        "os-migrate-server:migrate:host", "os-migrate-server:migrate_live:host",
         "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",
         "servers:create:forced_host", "servers:index:get_all_tenants", "servers:detail:get_all_tenants",

@@ -43,6 +43,7 @@ from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
 from kilonova.edge.openstack.compute.server.tag import TagRoutes
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
+from kilonova.edge.openstack.compute.usage import UsageRoutes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
 from kilonova.edge.openstack.fault import compute_fault
 from kilonova.kit.http import Request, Route, Service
@@ -110,6 +111,7 @@ def build_compute(
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),
         *MoveRoutes(s.moves, s.hosts).routes(),
+        *UsageRoutes(s.servers).routes(),
         *GroupRoutes(s.server_groups).routes(),
         *TagRoutes(s.servers, s.actions).routes(),
         *MigrationRoutes(s.moves).routes(),

@@ -17,7 +17,6 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
         "/os-console-auth-tokens/{token}", "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
         "/os-quota-class-sets/{class_id}", "/os-server-external-events",
-        "/os-simple-tenant-usage", "/os-simple-tenant-usage/{tenant_id}",
     ),
     (6, None): (f"{_S}/remote-consoles",),
     (78, None): (f"{_S}/topology",),
