@@ -49,6 +49,21 @@ async def test_a_one_time_password_counts_once_and_not_for_long(site: Site) -> N
     assert answer.json()["token"]["methods"] == ["totp"]
 
 
+async def test_a_one_time_password_counts_once_for_two_devices_that_show_the_same(site: Site) -> None:
+    await enrol(site)
+    await enrol_again(site)
+    for status in (201, 401, 401):
+        answer = await site.sign_in({"methods": ["totp"], "totp": proof(code(site))}, ON_DEMO)
+        assert answer.status_code == status
+
+
+async def enrol_again(site: Site) -> None:
+    """The same secret as text of another kind."""
+    blob = SECRET.rstrip("=").lower()
+    body = {"credential": {"user_id": site.ids.demo_user_id, "type": "totp", "blob": blob}}
+    assert (await site.ask("POST", "/v3/credentials", "demo", json=body)).status_code == 201
+
+
 async def test_several_proofs_at_once(site: Site) -> None:
     await enrol(site)
     rules = {"multi_factor_auth_enabled": True, "multi_factor_auth_rules": [["password", "totp"]]}

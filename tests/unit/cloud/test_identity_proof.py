@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
-from datetime import datetime
+import hashlib
+import hmac
+from base64 import b32encode, b64encode
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -52,6 +56,66 @@ def test_signature_version_4_is_that_of_amazon() -> None:
             signature.verify_ec2(secret, {**signed, **wrong}, moment)
     with pytest.raises(Unauthenticated):
         signature.verify_ec2("another", signed, now)
+
+
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+NOW = datetime.fromisoformat("2026-11-25T12:00:00+00:00")
+
+
+def presigned(life: str, *, day: str = "20261125", names: str = "host") -> dict[str, Any]:
+    """A request whose signature is in its query, as far as version 4 goes; signed by what is under test."""
+    params = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"AKID/{day}/us-east-1/ec2/aws4_request",
+        "X-Amz-Date": "20261125T120000Z", "X-Amz-Expires": life, "X-Amz-SignedHeaders": names,
+    }  # fmt: skip
+    signed = {"host": "cloud", "verb": "GET", "path": "/", "params": params, "headers": {}}
+    key = b"AWS4" + SECRET_KEY.encode()
+    for part in (day, "us-east-1", "ec2", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    query = "&".join(f"{quote(k, safe='-_.~')}={quote(params[k], safe='-_.~')}" for k in sorted(params))
+    lines = "".join(f"{name}:{'cloud' if name == 'host' else ''}\n" for name in names.split(";"))
+    canonical = f"GET\n/\n{query}\n{lines}\n{names}\n{hashlib.sha256(b'').hexdigest()}"
+    scope = f"{day}/us-east-1/ec2/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n20261125T120000Z\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return {**signed, "signature": hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("life", "after", "counts"),
+    [("60", 59, True), ("60", 61, False), ("604800", 899, True), ("604800", 901, False), ("60", -899, True),
+     ("60", -901, False), ("x", 0, False), ("-1", 0, False), ("", 0, False)],
+)  # fmt: skip
+def test_a_request_counts_no_longer_than_it_says_nor_than_a_quarter_of_an_hour(
+    life: str, after: int, counts: bool
+) -> None:
+    signed = presigned(life)
+    if counts:
+        signature.verify_ec2(SECRET_KEY, signed, NOW.timestamp() + after)
+        return
+    with pytest.raises(Unauthenticated):
+        signature.verify_ec2(SECRET_KEY, signed, NOW.timestamp() + after)
+
+
+def test_a_signature_binds_the_host_and_the_day() -> None:
+    unsendable = {**presigned("60"), "path": "/\ud800"}
+    for wrong in (presigned("60", day="20261124"), presigned("60", names="date"), unsendable):
+        with pytest.raises(Unauthenticated):
+            signature.verify_ec2(SECRET_KEY, wrong, NOW.timestamp())
+
+
+@pytest.mark.parametrize(("expires", "counts"), [(60, True), (899, True), (-1, False), (86400, False)])
+def test_a_request_of_version_2_expires_within_a_quarter_of_an_hour(expires: int, counts: bool) -> None:
+    params = {"SignatureVersion": "2", "SignatureMethod": "HmacSHA256",
+              "Expires": (NOW + timedelta(seconds=expires)).strftime("%Y-%m-%dT%H:%M:%SZ")}  # fmt: skip
+    pairs = "&".join(f"{quote(k, safe='-_~')}={quote(params[k], safe='-_~')}" for k in sorted(params))
+    text = f"GET\ncloud\n/\n{pairs}"
+    made = b64encode(hmac.digest(SECRET_KEY.encode(), text.encode(), "sha256")).decode()
+    signed = {"host": "cloud", "verb": "GET", "path": "/", "params": params, "headers": {}, "signature": made}
+    if counts:
+        signature.verify_ec2(SECRET_KEY, signed, NOW.timestamp())
+        return
+    with pytest.raises(Unauthenticated):
+        signature.verify_ec2(SECRET_KEY, signed, NOW.timestamp())
 
 
 @pytest.mark.parametrize(

@@ -87,14 +87,16 @@ class Prover:
         return Proven(user.id, ("totp",), failures=user.failures)
 
     def _fits(self, tx: Tx, user_id: str, passcode: str, now: int) -> bool:
-        """Whether a one-time password is the user's, and not used yet: it is from now on."""
+        """Whether a one-time password is the user's, and not used yet: it is from now on, by whichever of the user's
+        devices that show the same."""
         if self._open_blob is None:
             return False
+        fresh = []
         for one in credential_store.list_credentials(tx, {"user_id": user_id, "type": "totp"}):
             step = totp.find_step(self._open_blob(one.secret)["blob"], passcode, now // SECOND)
-            if step is not None and credential_store.use_step(tx, one.id, step):
-                return True
-        return False
+            if step is not None:
+                fresh.append(credential_store.use_step(tx, one.id, step))
+        return bool(fresh) and all(fresh)
 
     async def _application_credential(self, proof: Proof, now: int) -> Proven:
         def work(tx: Tx) -> tuple[ApplicationCredential, str] | None:

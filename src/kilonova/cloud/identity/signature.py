@@ -29,7 +29,12 @@ def verify_ec2(secret: str, signed: Mapping[str, Any], now_seconds: float) -> No
     if not isinstance(signature, str) or not signature:
         raise Unauthenticated(REFUSED)
     _check_time(signed, now_seconds)
-    if not any(_same(one, signature) for one in _expected(secret, signed)):
+    try:
+        right = any(_same(one, signature) for one in _expected(secret, signed))
+    except UnicodeEncodeError:
+        # Half a surrogate pair: nothing that can be sent has been signed.
+        right = False
+    if not right:
         raise Unauthenticated("Invalid EC2 signature.")
 
 
@@ -90,8 +95,10 @@ def _sign_v2(secret: str, signed: Mapping[str, Any], params: Mapping[str, str]) 
 def _sign_v4(secret: str, signed: Mapping[str, Any]) -> str:
     facts = _v4_facts(signed)
     scope = facts["credential"].split("/")[1:]
-    if len(scope) != 4 or scope[3] != "aws4_request":
+    if len(scope) != 4 or scope[3] != "aws4_request" or scope[0] != _v4_time(signed)[:8]:
         raise Unauthenticated(REFUSED)
+    if "host" not in facts["signed"].split(";"):
+        raise Unauthenticated("The host is not signed.")
     canonical = hashlib.sha256(_canonical(signed, facts["signed"]).encode()).hexdigest()
     text = "\n".join((_ALGORITHM, _v4_time(signed), "/".join(scope), canonical))
     return hmac.new(_key_v4(secret, *scope[:3]), text.encode(), hashlib.sha256).hexdigest()
@@ -138,7 +145,8 @@ def _key_v4(secret: str, *scope: str) -> bytes:
 
 
 def _check_time(signed: Mapping[str, Any], now_seconds: float) -> None:
-    """Only a time that is signed counts: by version 4 the parameters of a POST are not, by version 2 no header is."""
+    """Only a time that is signed counts: by version 4 the parameters of a POST are not, by version 2 no header is. What
+    a request says of its own life (`Expires`, `X-Amz-Expires`) may shorten the window, never widen it."""
     params = _texts(signed.get("params"))
     by_parameter = params.get("SignatureVersion") is not None
     given, expires = (params.get("Timestamp"), params.get("Expires")) if by_parameter else (None, None)
@@ -151,8 +159,19 @@ def _check_time(signed: Mapping[str, Any], now_seconds: float) -> None:
     except ValueError:
         raise Unauthenticated("Timestamp is missing or malformed.") from None
     ahead = moment.timestamp() - now_seconds
-    if (expires and not given and ahead < 0) or (not (expires and not given) and abs(ahead) > WINDOW_SECONDS):
+    soonest = 0.0 if expires and not given else -_life(signed)
+    if not soonest <= ahead <= WINDOW_SECONDS:
         raise Unauthenticated("EC2 signature expired.")
+
+
+def _life(signed: Mapping[str, Any]) -> float:
+    """For how many seconds after its time a request counts."""
+    asked = _texts(signed.get("params")).get("X-Amz-Expires")
+    if asked is None:
+        return WINDOW_SECONDS
+    if not (asked.isascii() and asked.isdecimal() and len(asked) < 8):
+        raise Unauthenticated("X-Amz-Expires is malformed.")
+    return min(int(asked), WINDOW_SECONDS)
 
 
 def _texts(given: Any) -> dict[str, str]:
