@@ -199,3 +199,29 @@ async def test_what_cannot_be_sent_stays(site: Site) -> None:
     await act(site.admin, server_id, "os-stop")
     await site.settle(server_id)
     assert (await act(site.admin, server_id, "os-migrateLive", LIVE)).status_code == 409
+
+
+async def test_a_host_that_is_said_to_be_down_is_evacuated(site: Site) -> None:
+    server_id = await site.boot()
+    _, first = await where(site, server_id)
+    services = (await site.admin.get("/os-services?binary=nova-compute")).json()["services"]
+    [own] = [one["id"] for one in services if one["host"] == first]
+    assert (await act(site.admin, server_id, "evacuate", {})).status_code == 400
+    assert (await site.ann.put(f"/os-services/{own}", json={"forced_down": True})).status_code == 403
+    shown = (await site.admin.put(f"/os-services/{own}", json={"forced_down": True})).json()["service"]
+    assert (shown["state"], shown["forced_down"], shown["status"]) == ("down", True, "enabled")
+    status, host = await moved(site, server_id, "evacuate", {}, 200)
+    assert status == "SHUTOFF"
+    assert host != first
+    older = {"openstack-api-version": "compute 2.11"}
+    named = {"host": first, "binary": "nova-compute", "forced_down": False}
+    answer = await site.admin.put("/os-services/force-down", json=named, headers=older)
+    assert answer.json() == {"service": {"host": first, "binary": "nova-compute", "forced_down": False}}
+    async with asyncio.timeout(10):
+        while (await state_of(site, own)) != "up":
+            await asyncio.sleep(0.05)
+
+
+async def state_of(site: Site, service_id: str) -> str:
+    services = (await site.admin.get("/os-services")).json()["services"]
+    return str(next(one["state"] for one in services if one["id"] == service_id))

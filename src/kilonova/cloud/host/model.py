@@ -53,6 +53,7 @@ class Host:
     created_at: int
     updated_at: int
     disabled_reason: str
+    forced_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

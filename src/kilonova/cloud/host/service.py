@@ -75,6 +75,11 @@ class HostService:
         """Let the scheduler choose it no more; what runs there stays. Raises NotFound."""
         return await self._change(host_id, lambda tx: store.set_enabled(tx, host_id, False, reason))
 
+    async def force_down(self, host_id: str, forced: bool) -> Host:
+        """Say that it is down, because it was shut off for good, or that what is heard of it counts again. Raises
+        NotFound."""
+        return await self._change(host_id, lambda tx: store.force_down(tx, host_id, forced))
+
     async def _change(self, host_id: str, change: Callable[[Tx], None]) -> Host:
         def work(tx: Tx) -> Host:
             store.get(tx, host_id)

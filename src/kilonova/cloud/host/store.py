@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     select,
@@ -39,6 +40,7 @@ host = Table(
     Column("up", Boolean, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("disabled_reason", Text, nullable=False),
+    Column("forced_down", Boolean, nullable=False, server_default=false()),
     Column("zone", String(255), nullable=False),
     Column("boot_id", String(64), nullable=False),
     Column("incarnation", String(64), nullable=False),
@@ -113,7 +115,8 @@ def greet(tx: Tx, hello: Hello, ratio: Ratio, zone: str) -> Host:
         "disk_used": 0, "report_seq": 0, "version": tx.now, "created_at": tx.now, **facts,
     }  # fmt: skip
     if not insert_new(tx, host, new):
-        tx.execute(update(host).where(host.c.id == hello.host_id).values(version=_risen(tx), **facts))
+        known = {**facts, "up": ~host.c.forced_down, "version": _risen(tx)}
+        tx.execute(update(host).where(host.c.id == hello.host_id).values(**known))
     return get(tx, hello.host_id)
 
 
@@ -163,6 +166,17 @@ def set_enabled(tx: Tx, host_id: str, enabled: bool, reason: str = "") -> None:
     """Take a host out of scheduling, or back in."""
     values = {"enabled": enabled, "disabled_reason": reason, "version": _risen(tx), "updated_at": tx.now}
     tx.execute(update(host).where(host.c.id == host_id).values(**values))
+
+
+def force_down(tx: Tx, host_id: str, forced: bool) -> None:
+    """Say that a host is down, whatever is heard of it, or that what is heard counts again."""
+    values: dict[str, Any] = {"forced_down": forced, "version": _risen(tx), "updated_at": tx.now}
+    tx.execute(update(host).where(host.c.id == host_id).values(**values, **({"up": False} if forced else {})))
+
+
+def forced(tx: Tx) -> frozenset[str]:
+    """The hosts that an operator says are down."""
+    return frozenset(tx.execute(select(host.c.id).where(host.c.forced_down)).scalars())
 
 
 def take_claim(tx: Tx, host_id: str, consumer: str, demand: Demand) -> bool:

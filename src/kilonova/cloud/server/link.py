@@ -217,15 +217,17 @@ class NodeLink:
             return ImageTicket(url="", sha512="", size=0, disk_format=failure.message)
 
     async def _watch_silence(self) -> None:
-        """Hosts that say nothing for too long are down; hosts heard again are up. Only news is written."""
+        """Hosts that say nothing for too long, or that an operator says are down, are down; hosts heard again are up.
+        Only news is written."""
         while True:
             await self._clock.sleep(min(1.0, self._silence / 4))
-            limit = self._clock.now() - int(self._silence * 1e6)
-            for host_id, heard in tuple(self._heard.items()):
-                try:
-                    await self._judge(host_id, heard < limit)
-                except Exception:
-                    log.exception("a host's state could not be stored", host_id=host_id)
+            try:
+                forced = await self._db.read(hosts.forced)
+                limit = self._clock.now() - int(self._silence * 1e6)
+                for host_id, heard in tuple(self._heard.items()):
+                    await self._judge(host_id, heard < limit or host_id in forced)
+            except Exception:
+                log.exception("a host's state could not be stored")
 
     async def _judge(self, host_id: str, silent: bool) -> None:
         if silent == (host_id in self._down):

@@ -8,10 +8,10 @@ from typing import Any, Final, Protocol
 
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.host.service import HostView
-from kilonova.core.errors import Invalid, NotBuilt, NotFound
+from kilonova.core.errors import Invalid, NotFound
 from kilonova.edge.openstack.compute.link import exact
 from kilonova.edge.openstack.compute.policy import PREFIX
-from kilonova.edge.openstack.compute.schema import BOOLEAN, HOST, TEXT, record, strict_from
+from kilonova.edge.openstack.compute.schema import BOOLEAN, HOST, TEXT, is_true, record, strict_from
 from kilonova.kit.http import Request, Route, VersionedSchemas, multi, unbuilt
 from kilonova.kit.http.schema import JsonSchema
 
@@ -45,6 +45,8 @@ class Hosts(Protocol):
     async def enable(self, host_id: str) -> Host: ...
 
     async def disable(self, host_id: str, reason: str = "") -> Host: ...
+
+    async def force_down(self, host_id: str, forced: bool) -> Host: ...
 
 
 def number(identifier: str) -> int:
@@ -85,9 +87,10 @@ class HostRoutes:
         host = (await self._hosts.states()).get(named)
         if host is None:
             raise NotFound(f"Service {named[:64]} could not be found.")
-        if "forced_down" in given:
-            raise NotBuilt("Forcing a service down is not implemented")
         status, reason = given.get("status"), given.get("disabled_reason")
+        if status is None and "forced_down" in given and reason is None:
+            forced = await self._hosts.force_down(host.id, is_true(given["forced_down"]))
+            return {"service": _service(forced, request)}
         if status is None:
             raise Invalid(
                 "No updates were requested. Fields 'status' or 'forced_down' should be specified."
@@ -97,11 +100,13 @@ class HostRoutes:
         if status == "enabled" and reason is not None:
             raise Invalid("Specifying disabled_reason requires that status is set to disabled")
         changed = await self._switch(host, status == "enabled", reason or "")
+        if "forced_down" in given:
+            changed = await self._hosts.force_down(host.id, is_true(given["forced_down"]))
         return {"service": _service(changed, request)}
 
     async def _update_by_name(self, given: Mapping[str, Any], verb: str, request: Request) -> dict[str, Any]:
         if verb == "force-down" and request.version >= (2, 11):
-            raise NotBuilt("Forcing a service down is not implemented")
+            return await self._force_by_name(given)
         if verb not in ("enable", "disable", "disable-log-reason"):
             raise NotFound("Unknown action")
         if given["binary"] != BINARY:
@@ -113,6 +118,15 @@ class HostRoutes:
         changed = await self._switch(host, verb == "enable", reason)
         shown = {"host": changed.name, "binary": BINARY, "status": _status(changed)}
         return {"service": {**shown, "disabled_reason": reason} if reason else shown}
+
+    async def _force_by_name(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if given["binary"] != BINARY:
+            raise NotFound(f"Could not find binary {given['binary'][:64]} on host {given['host']}.")
+        if "forced_down" not in given:
+            raise Invalid("Missing forced_down field")
+        host = await self._hosts.find(given["host"])
+        forced = await self._hosts.force_down(host.id, is_true(given["forced_down"]))
+        return {"service": {"host": forced.name, "binary": BINARY, "forced_down": forced.forced_down}}
 
     async def _switch(self, host: Host, on: bool, reason: str) -> Host:
         return await (self._hosts.enable(host.id) if on else self._hosts.disable(host.id, reason))
@@ -163,4 +177,4 @@ def _service(host: Host, request: Request) -> dict[str, Any]:
         "updated_at": exact(host.updated_at),
         "disabled_reason": host.disabled_reason or None,
     }
-    return {**shown, "forced_down": False} if request.version >= (2, 11) else shown
+    return {**shown, "forced_down": host.forced_down} if request.version >= (2, 11) else shown
