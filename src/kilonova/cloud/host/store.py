@@ -174,9 +174,9 @@ def force_down(tx: Tx, host_id: str, forced: bool) -> None:
     tx.execute(update(host).where(host.c.id == host_id).values(**values, **({"up": False} if forced else {})))
 
 
-def forced(tx: Tx) -> frozenset[str]:
-    """The hosts that an operator says are down."""
-    return frozenset(tx.execute(select(host.c.id).where(host.c.forced_down)).scalars())
+def down(tx: Tx) -> dict[str, bool]:
+    """The hosts that are down; true for those of which an operator says so."""
+    return {r.id: r.forced_down for r in tx.execute(select(host.c.id, host.c.forced_down).where(~host.c.up))}
 
 
 def take_claim(tx: Tx, host_id: str, consumer: str, demand: Demand) -> bool:

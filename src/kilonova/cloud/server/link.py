@@ -85,7 +85,6 @@ class NodeLink:
         self._silence = silence
         self._deposits = deposits
         self._heard: dict[str, int] = {}
-        self._down: set[str] = set()
         self._networked: set[str] = set()
         self._stops: list[Callable[[], None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -94,9 +93,8 @@ class NodeLink:
         """Begin to answer; every host that was up gets one interval to be heard again."""
         now = self._clock.now()
         for host in await self._db.read(hosts.list_all):
-            self._heard[host.id] = now
-            if not host.up:
-                self._down.add(host.id)
+            if host.up:
+                self._heard[host.id] = now
         answer = self._bus.answer
         self._stops = [
             answer("control.hello", self._answer(Hello, self._hello)),
@@ -147,7 +145,6 @@ class NodeLink:
 
         welcome = await self._db.write(work)
         self._heard[hello.host_id] = self._clock.now()
-        self._down.discard(hello.host_id)
         log.info("a host is here", host=hello.name, host_id=hello.host_id, guests=len(welcome.guests))
         return welcome
 
@@ -222,17 +219,16 @@ class NodeLink:
         while True:
             await self._clock.sleep(min(1.0, self._silence / 4))
             try:
-                forced = await self._db.read(hosts.forced)
+                down = await self._db.read(hosts.down)
                 limit = self._clock.now() - int(self._silence * 1e6)
                 for host_id, heard in tuple(self._heard.items()):
-                    await self._judge(host_id, heard < limit or host_id in forced)
+                    silent = heard < limit or down.get(host_id, False)
+                    if silent != (host_id in down):
+                        await self._judge(host_id, silent)
             except Exception:
                 log.exception("a host's state could not be stored")
 
     async def _judge(self, host_id: str, silent: bool) -> None:
-        if silent == (host_id in self._down):
-            return
-
         def work(tx: Tx) -> bool:
             news = hosts.set_up(tx, host_id, not silent)
             if news and silent:
@@ -241,7 +237,6 @@ class NodeLink:
 
         if await self._db.write(work):
             log.warning("a host is down" if silent else "a host is up again", host_id=host_id)
-        (self._down.add if silent else self._down.discard)(host_id)
 
 
 def _absent(server_id: str, fence: int) -> GuestSpec:
