@@ -122,6 +122,14 @@ class Allocation:
         nics = iter(_nics(tx, [p for ports in found.values() for p in ports]))
         return {server: tuple(next(nics) for _ in ports) for server, ports in found.items()}
 
+    async def ports(self, server_id: str) -> list[Port]:
+        """The ports of a server's NICs, in their order."""
+
+        def work(tx: Tx) -> list[Port]:
+            return [p for p in port_store.of_device(tx, [server_id], OWNER_COMPUTE) if p.nic_index is not None]
+
+        return await self._ground.db.read(work)
+
     def bound_servers(self, tx: Tx) -> list[tuple[str, str, bool]]:
         """Every NIC as (port, server, whether it was made for that server), for the audit."""
         return port_store.bound(tx)

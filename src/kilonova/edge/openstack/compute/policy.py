@@ -18,7 +18,8 @@ _ANYBODY: Final = "@"
 
 _TABLE: Final[dict[str, tuple[str, ...]]] = {
     _READER: (
-        "servers:index", "servers:detail", "servers:show", "ips:index", "ips:show", "server-metadata:index",
+        "servers:index", "servers:detail", "servers:show", "ips:index", "ips:show", "os-attach-interfaces:list",
+        "os-attach-interfaces:show", "server-metadata:index",
         "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
         "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",

@@ -37,6 +37,7 @@ from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
 from kilonova.edge.openstack.compute.server.imaging import ImagingRoutes
+from kilonova.edge.openstack.compute.server.interface import InterfaceRoutes
 from kilonova.edge.openstack.compute.server.metadata import AddressRoutes, MetadataRoutes
 from kilonova.edge.openstack.compute.server.move import MoveRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
@@ -117,6 +118,7 @@ def build_compute(
         *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
+        *InterfaceRoutes(s.servers, s.nics).routes(),
         *ActionLogRoutes(s.servers).routes(),
         *FlavorRoutes(s.flavors, new_id).routes(),
         *KeypairRoutes(s.keypairs).routes(),
