@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.all_server import server_flows
@@ -119,7 +120,7 @@ class Site:
             server_groups=ServerGroups(db, new_uuid),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
-            project_exists=self.project_exists, groups=self.networks.groups,
+            aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists, groups=self.networks.groups,
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.all_server import server_flows
@@ -143,7 +144,8 @@ class Control:
         self.metadefs = MetadefService(self.db)
         self.flavors = FlavorService(self.db)
         self.keypairs = KeypairService(self.db)
-        self.hosts = HostService(self.db)
+        self.hosts = HostService(self.db, self.settings.zone)
+        self.aggregates = AggregateService(self.db, new_uuid, self.settings.zone)
         self.quotas = QuotaService(self.db)
         self.resources = PlacementServices(self.db, consumer_store)
         self.census = Census(self.db)

@@ -74,6 +74,7 @@ def _compute(control: Control) -> Service:
         nics=control.networks.allocation,
         quotas=control.quotas,
         hosts=control.hosts,
+        aggregates=control.aggregates,
         console=control.console,
         project_exists=control.project_exists,
         groups=control.networks.groups,

@@ -59,7 +59,9 @@ async def choose(
     """Look for hosts for a server, were it of this flavor. Raises NoCapacity with what removed the others."""
     offered = await placement.offers(flavor)
     request = request_for(flavor, zone=zone, host=host, exclude=frozenset(exclude), offered=offered)
-    request = replace(request, wishes=await placement.wishes(server))
+    image = server.image.get("properties") or {}
+    wishes = await placement.wishes(server)
+    request = replace(request, wishes=wishes, project_id=server.project_id, specs=flavor.extra_specs, image=image)
     decision = await placement.choose(request, fresh=run.attempt > 0)
     if not decision.chosen:
         raise no_host(decision, run)

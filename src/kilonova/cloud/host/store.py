@@ -148,6 +148,22 @@ def named(tx: Tx, name: str) -> bool:
     return tx.execute(select(host.c.id).where(host.c.name == name)).first() is not None
 
 
+def find_named(tx: Tx, name: str) -> str | None:
+    """The id of the host of this name."""
+    return tx.execute(select(host.c.id).where(host.c.name == name)).scalar_one_or_none()
+
+
+def lock(tx: Tx, host_id: str) -> None:
+    """Nobody else claims from a host, or changes it, until the commit."""
+    tx.execute(select(host.c.id).where(host.c.id == host_id).with_for_update())
+
+
+def set_zone(tx: Tx, host_id: str, zone: str) -> None:
+    """Put a host into a zone."""
+    values = {"zone": zone, "version": _risen(tx), "updated_at": tx.now}
+    tx.execute(update(host).where(host.c.id == host_id).values(**values))
+
+
 def names(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
     """Names by id."""
     rows = tx.execute(select(host.c.id, host.c.name).where(host.c.id.in_(tuple(host_ids))))

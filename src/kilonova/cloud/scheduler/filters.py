@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from kilonova.cloud.scheduler.gathering import admits_project, has_specs, suits_image
 from kilonova.cloud.scheduler.query import evaluate
 from kilonova.cloud.scheduler.snapshot import Mask, Snapshot
 
@@ -27,7 +28,8 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for. Memory in MiB (without the host's overhead), disk in GiB. `among`: the hosts that can give
-    what is asked for beside that (None: nothing is); `miss`: why others cannot. `wishes` are asked last."""
+    what is asked for beside that (None: nothing is); `miss`: why others cannot. `wishes` are asked last.
+    `specs` are the flavor's, `image` the image's properties: aggregates may say something of them."""
 
     vcpus: int
     memory_mb: int
@@ -38,6 +40,9 @@ class Request:
     among: frozenset[str] | None = None
     miss: str = ""
     wishes: tuple[Wish, ...] = ()
+    project_id: str = ""
+    specs: Mapping[str, str] = field(default_factory=dict)
+    image: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,9 @@ FILTERS: Final[tuple[Filter, ...]] = (
         _nearest_memory,
     ),
     Filter("disk", lambda s, r: s.column("disk_free") >= r.disk_gb, _most("disk_free", "GiB", lambda r: r.disk_gb)),
+    Filter("aggregates' projects", lambda s, r: admits_project(s, r.project_id), _none),
+    Filter("aggregates' extra specs", lambda s, r: has_specs(s, r.specs), _none),
+    Filter("aggregates' image properties", lambda s, r: suits_image(s, r.image), _none),
     Filter("resources and traits", _is_among, lambda s, r, _: r.miss),
 )
 """In the order in which they are asked: a host is counted by the first one that removes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Snapshot:
             for name in ("vcpus_free", "memory_free", "disk_free", "memory_capacity", "overhead", "up", "enabled")
         }
         self.version = 0
+        self.gatherings: tuple[tuple[Mapping[str, str], Mask], ...] = ()
         self.update(hosts)
 
     def __len__(self) -> int:
@@ -69,6 +70,10 @@ class Snapshot:
         column["enabled"][at] = host.enabled
         self.names[at] = host.name
         self.zones[at] = host.zone
+
+    def gather(self, aggregates: Iterable[tuple[Mapping[str, str], Iterable[str]]]) -> None:
+        """Take in the aggregates, as (metadata, ids of hosts): only those that say something and have hosts."""
+        self.gatherings = tuple((items, self.mask(ids)) for items, ids in aggregates if items)
 
     def mask(self, host_ids: Iterable[str]) -> Mask:
         """Where these hosts are."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import Final
 
+from kilonova.cloud.aggregate import store as aggregates
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement import landscape_store
 from kilonova.cloud.placement.demand import Offers, offers, wish_of
@@ -60,8 +61,9 @@ class Placement:
 
     async def _refresh(self) -> None:
         since = self._snapshot.version - OVERLAP
-        changed = await self._db.read(lambda tx: hosts.changed_since(tx, since))
+        changed, gathered = await self._db.read(lambda tx: (hosts.changed_since(tx, since), aggregates.list_all(tx)))
         self._snapshot.update(changed)
+        self._snapshot.gather((one.metadata, one.hosts) for one in gathered)
         self._fresh_until = self._clock.now() + SECOND
 
 

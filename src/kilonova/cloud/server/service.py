@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from kilonova.cloud.quota import store as quota
@@ -179,10 +180,11 @@ class ServerService:
 
         return await self._db.read(work)
 
-    async def explain(self, flavor: FlavorCopy, zone: str | None, host: str | None) -> Decision:
-        """Where a server of this flavor would go now, and why not elsewhere; nothing is claimed."""
+    async def explain(self, flavor: FlavorCopy, zone: str | None, host: str | None, project_id: str) -> Decision:
+        """Where a project's server of this flavor would go now, and why not elsewhere; nothing is claimed."""
         offered = await self._placement.offers(flavor)
         request = request_for(flavor, zone=zone, host=host, exclude=frozenset(), offered=offered)
+        request = replace(request, project_id=project_id, specs=flavor.extra_specs)
         return await self._placement.choose(request, fresh=True)
 
     async def host_of(self, scope: Scope, server_id: str) -> str | None:

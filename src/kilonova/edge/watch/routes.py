@@ -73,7 +73,8 @@ class WatchRoutes:
         if asked.get("host") and not operator:
             raise Forbidden("Only administrators can ask about a host.", rule=policy.EXPLAIN_HOST)
         flavor = await self._flavor(context, asked["flavor"])
-        found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"))
+        project = request.context.project_id or ""
+        found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"), project)
         names = await self._hosts.states() if operator else {}
         return view.decision(found, names, operator=operator)
 

@@ -11,7 +11,6 @@ from kilonova.edge.openstack.compute.server.routes import server_id
 from kilonova.kit.http import Request, Route
 from kilonova.kit.http.route import Handler
 
-_OF_THE_CLOUD: Final = (("/os-aggregates", "aggregates", "os-aggregates:index"),)
 _OF_A_SERVER: Final = (
     ("/servers/{server_id}/os-volume_attachments", "volumeAttachments", "os-volumes-attachments:index", 1),
 )
@@ -24,8 +23,7 @@ class EmptyRoutes:
         self._servers = servers
 
     def routes(self) -> list[Route]:
-        plain = [Route("GET", p, _answer(n), PREFIX + rule) for p, n, rule in _OF_THE_CLOUD]
-        return plain + [
+        return [
             Route("GET", path, self._answer(name), PREFIX + rule, min_version=(2, since))
             for path, name, rule, since in _OF_A_SERVER
         ]
@@ -36,10 +34,3 @@ class EmptyRoutes:
             return {name: []}
 
         return handle
-
-
-def _answer(name: str) -> Handler:
-    async def handle(request: Request) -> dict[str, Any]:
-        return {name: []}
-
-    return handle

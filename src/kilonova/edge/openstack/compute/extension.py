@@ -24,6 +24,7 @@ BUILT: Final[Mapping[str, str]] = {
     "flavors": "Flavors",
     "ips": "Ips",
     "limits": "Limits",
+    "os-aggregates": "Aggregates",
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
     "os-console-output": "ConsoleOutput",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.service import ImageService
@@ -22,6 +23,7 @@ from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
 from kilonova.core.ids import NewId, new_uuid
 from kilonova.edge.openstack.auth import Gate, build_service
+from kilonova.edge.openstack.compute.aggregate import AggregateRoutes
 from kilonova.edge.openstack.compute.empty import EmptyRoutes
 from kilonova.edge.openstack.compute.extension import ExtensionRoutes
 from kilonova.edge.openstack.compute.flavor import FlavorRoutes
@@ -68,6 +70,7 @@ class ComputeServices:
     nics: Allocation
     quotas: QuotaService
     hosts: HostService
+    aggregates: AggregateService
     console: Console
     project_exists: ProjectExists
     groups: GroupService | None = None
@@ -102,10 +105,17 @@ def build_compute(
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
-    s = services
+    versioned = _versioned(services, cloud_id, new_id)
+    routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in versioned)]
+    service = build_service("compute", prefix, routes, gate, compute_fault, versioning=VERSIONING, observe=observe)
+    return replace(service, gate=ProjectGate(gate), formats=FORMATS)
+
+
+def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
+    """The routes below the root of a version."""
     viewing = Viewing(s.hosts, cloud_id)
     creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.server_groups, s.groups))
-    versioned: list[Route] = [
+    return [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *PowerRoutes(s.actions).routes(),
@@ -124,11 +134,9 @@ def build_compute(
         *KeypairRoutes(s.keypairs).routes(),
         *QuotaRoutes(s.quotas, s.project_exists).routes(),
         *HostRoutes(s.hosts).routes(),
+        *AggregateRoutes(s.aggregates, s.hosts).routes(),
         *HypervisorRoutes(s.hosts, s.servers).routes(),
         *ExtensionRoutes().routes(),
         *EmptyRoutes(s.servers).routes(),
         *unbuilt_routes(),
     ]
-    routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in versioned)]
-    service = build_service("compute", prefix, routes, gate, compute_fault, versioning=VERSIONING, observe=observe)
-    return replace(service, gate=ProjectGate(gate), formats=FORMATS)

@@ -1,0 +1,1 @@
+"""Aggregates: hosts that operators gather under a name, with metadata that steers the scheduler, or as a zone."""
