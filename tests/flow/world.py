@@ -347,9 +347,9 @@ class World:
     async def power(self, server_id: str) -> str:
         """What the hypervisor says of the guest where the server is; none may run elsewhere, unless its host is yet to
         hear that it has lost the server."""
+        owed = {d.host_id for d in await self.db.read(hosts.debts) if d.server_id == server_id}
         here = await self.host_of(server_id)
         worlds = await asyncio.gather(*(self.truth.world(h.id) for h in self.hosts if h.agent))
-        owed = {d.host_id for d in await self.db.read(hosts.debts) if d.server_id == server_id}
         running = [w.host_id for w in worlds if w.guests.get(server_id) == "running" and w.host_id not in owed]
         assert len(running) < 2, f"{server_id} runs on {running}"
         return next((w.guests[server_id] for w in worlds if server_id in w.guests and w.host_id == here), "absent")
