@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,6 @@ from kilonova.core.errors import NotFound
 from kilonova.core.ids import new_uuid
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
-
-
-@pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
 
 
 async def done(site: Site, server_id: str, action: str, value: Any = None, code: int = 202) -> dict[str, Any]:

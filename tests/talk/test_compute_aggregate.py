@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,20 +9,13 @@ import pytest
 from compute_world import PROJECTS, Site, fault
 
 from kilonova.core.context import ALL
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
 
 EVERY = "/os-aggregates"
 
 
 @pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(hosts=2)
-    yield site
-    await site.stop()
-    await db.close()
+def hosts() -> int:
+    return 2
 
 
 async def gather(site: Site, name: str, *hosts: str, **items: str) -> int:

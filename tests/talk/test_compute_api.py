@@ -20,16 +20,6 @@ GHOST = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
-
-
-@pytest.fixture
 async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     """A cloud in which nothing is driven: what is asked for stays as it was asked."""
     db = await open_database(sqlite_url, SystemClock())

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from compute_world import PROJECTS, Site, act
 
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
-
 
 @pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(hosts=4)
-    yield site
-    await site.stop()
-    await db.close()
+def hosts() -> int:
+    return 4
 
 
 async def group(site: Site, policy: str, **rules: int) -> str:

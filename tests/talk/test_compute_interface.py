@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from compute_world import Site
-
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
-
-
-@pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
 
 
 async def test_the_nics_of_a_server_are_shown(site: Site) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,18 @@ import pytest
 from compute_world import Site, act, caller, fault
 
 from kilonova.cloud.image.model import Filter, Page
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
+from kilonova.core.context import ALL
+from kilonova.node.agent import Drivers
+from kilonova.node.driver.block.fake import FakeBlock
+from kilonova.node.driver.net.fake import FakeNet, FakeWorld
+from kilonova.node.driver.virt.fake import FakeVirt
+
+LIVE = {"host": None, "block_migration": "auto"}
 
 
 @pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(hosts=2)
-    yield site
-    await site.stop()
-    await db.close()
+def hosts() -> int:
+    return 2
 
 
 async def moved(site: Site, server_id: str, action: str, value: Any = None, code: int = 202) -> tuple[str, str]:
@@ -97,6 +96,48 @@ async def test_who_may_move_what_to_where(site: Site) -> None:
     assert await listed(site) == []
 
 
+async def test_a_move_without_a_host_for_it_is_listed_too(site: Site) -> None:
+    server_id = await site.boot()
+    _, first = await where(site, server_id)
+    other = "host2" if first == "host1" else "host1"
+    services = (await site.admin.get("/os-services?binary=nova-compute")).json()["services"]
+    [unused] = [s["id"] for s in services if s["host"] == other]
+    await site.admin.put(f"/os-services/{unused}", json={"status": "disabled"})
+    for action, value in (("migrate", None), ("os-migrateLive", LIVE)):
+        assert await moved(site, server_id, action, value) == ("ACTIVE", first)
+    reason = "No valid host was found: of 2 hosts, host is enabled removed 1, its own host removed 1"
+    actions = (await site.admin.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert [one["message"].startswith("Error") for one in actions[:2]] == [True, True]
+    told = await site.servers.get(ALL, server_id)
+    assert told.fault is not None
+    assert told.fault["message"].startswith(reason)
+    assert [(m["status"], m["source_compute"], m["dest_compute"], m["migration_type"]) for m in await listed(site)] == [
+        ("error", first, "", "live-migration"), ("error", first, "", "migration")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "call"), [("migrate", "create"), ("os-migrateLive", "receive")])
+async def test_a_full_disk_at_the_other_host_leaves_the_server_where_it_is(
+    site: Site, tmp_path: Path, action: str, call: str
+) -> None:
+    server_id = await site.boot()
+    _, first = await where(site, server_id)
+    full = FakeBlock(state_dir=tmp_path / "full")
+    full.script.fail_next(call, 9, "no_space")
+    await site.add_host("full", Drivers(FakeVirt(state_dir=tmp_path / "virt"), FakeNet(world=FakeWorld()), full))
+    value = {**LIVE, "host": "full"} if action == "os-migrateLive" else {"host": "full"}
+    assert await moved(site, server_id, action, value) == ("ACTIVE", first)
+    assert (await act(site.admin, server_id, "os-getConsoleOutput", {})).status_code == 200
+    assert [one["status"] for one in await listed(site)] == ["error"]
+    async with asyncio.timeout(10):
+        while (world := await site.nodes.world(site.agents[-1].identity.host_id)).guests or world.disks:
+            await asyncio.sleep(0.05)
+    shown = (await site.admin.get("/os-hypervisors/detail", headers={"openstack-api-version": "compute 2.1"})).json()
+    assert {one["hypervisor_hostname"]: one["vcpus_used"] for one in shown["hypervisors"]}["full"] == 0
+    images = await site.images.list(caller("admin"), Filter(), Page())
+    assert [image.name for image in images] == ["guest"]
+
+
 async def test_migrations_are_listed_by_page_and_by_what_they_are(site: Site) -> None:
     server_id = await site.boot()
     for _ in range(3):
@@ -133,9 +174,6 @@ async def test_a_deleted_server_leaves_nothing_on_either_host(site: Site) -> Non
         assert (world.guests, world.disks) == ({}, ())
     images = await site.images.list(caller("admin"), Filter(), Page())
     assert [image.name for image in images] == ["guest"]
-
-
-LIVE = {"host": None, "block_migration": "auto"}
 
 
 async def test_a_server_is_taken_elsewhere_while_it_runs(site: Site) -> None:

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from compute_world import Site, act
-
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
-
-
-@pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
 
 
 async def test_tags_come_and_go(site: Site) -> None:
     path = f"/servers/{await site.boot(tags=['one'])}/tags"
     assert (await site.ann.get(path)).json() == {"tags": ["one"]}
-    answer = await site.ann.put(f"{path}/two words")
-    assert (answer.status_code, answer.headers["location"].endswith("/tags/two words")) == (201, True)
+    for tag, quoted in (("two words", "two%20words"), ("ü", "%C3%BC"), ("%0D%0Ax: y", "%0D%0Ax%3A%20y")):
+        answer = await site.ann.put(f"{path}/{tag}")
+        assert (answer.status_code, answer.headers["location"].endswith(f"/tags/{quoted}")) == (201, True)
     assert (await site.ann.put(f"{path}/one")).status_code == 204
     assert (await site.eve.get(f"{path}/one")).status_code == 204
     assert (await site.ann.get(f"{path}/three")).status_code == 404

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from compute_world import PROJECTS, Site
 
 from kilonova.core.context import ALL
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
 
 PATH = "/os-simple-tenant-usage"
-
-
-@pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
 
 
 def moment(at: int) -> str:
@@ -37,8 +24,9 @@ async def test_usage_is_exact_for_the_living_and_the_gone(site: Site) -> None:
     await site.ann.delete(f"/servers/{gone}")
     assert await site.settle(gone) == ""
     ended = (await site.servers.get(ALL, gone, deleted=True)).terminated_at
-    start, end = min(at.values()) - 3_600_000_000, max(at.values()) + 7_200_000_000
+    start, end = min(at.values()) - 3_600_000_000, ended + 1_000
     query = f"?start={moment(start)}&end={moment(end)}"
+    await asyncio.sleep(0.01)
     own = (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{query}")).json()["tenant_usage"]
     hours = {living: (end - at[living]) / 3.6e9, gone: (ended - at[gone]) / 3.6e9}
     assert own["total_hours"] == pytest.approx(sum(hours.values()), abs=1e-9)
@@ -52,13 +40,24 @@ async def test_usage_is_exact_for_the_living_and_the_gone(site: Site) -> None:
     assert told[living]["ended_at"] is None
     before = f"?start={moment(start - 10_000_000)}&end={moment(start)}"
     assert (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{before}")).json() == {"tenant_usage": {}}
-    half = f"?start={moment(end - 3_600_000_000)}&end={moment(end)}"
-    later = (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{half}")).json()["tenant_usage"]
-    assert later["total_hours"] == pytest.approx(1.0)
+    part = f"?start={moment(ended)}&end={moment(end)}"
+    later = (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{part}")).json()["tenant_usage"]
+    assert later["total_hours"] == pytest.approx(1_000 / 3.6e9)
     every = (await site.admin.get(f"{PATH}{query}")).json()["tenant_usages"]
     assert {one["tenant_id"] for one in every} == {PROJECTS["ann"], PROJECTS["bob"]}
     assert "server_usages" not in every[0]
     assert "server_usages" in (await site.admin.get(f"{PATH}{query}&detailed=1")).json()["tenant_usages"][0]
+
+
+async def test_hours_to_come_are_not_used_yet(site: Site) -> None:
+    server = await site.boot()
+    launched = (await site.servers.get(ALL, server)).launched_at
+    tomorrow = f"?start=1970-01-01T00:00:00&end={moment(launched + 86_400_000_000)}"
+    own = (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{tomorrow}")).json()["tenant_usage"]
+    assert 0 < own["total_hours"] < 60 / 3600
+    assert (own["start"], own["server_usages"][0]["uptime"] < 60) == ("1970-01-01T00:00:00.000000", True)
+    later = f"?start={moment(launched + 3_600_000_000)}&end={moment(launched + 7_200_000_000)}"
+    assert (await site.ann.get(f"{PATH}/{PROJECTS['ann']}{later}")).json()["tenant_usage"]["total_hours"] == 0
 
 
 async def test_usage_comes_in_pages(site: Site) -> None:

@@ -117,7 +117,10 @@ class AggregateService:
         if new == host.zone:
             return
         if hosts.claims_on(tx, host_id):
-            raise Conflict(f"Cannot use aggregate {current.id}: host {host.name} has servers in zone {host.zone}.")
+            raise Conflict(
+                f"Cannot use aggregate {current.id}: host {host.name} has servers in zone {host.zone}. "
+                "Move or delete them first."
+            )
         hosts.set_zone(tx, host_id, new)
 
 

@@ -13,8 +13,8 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Demand, Host
 from kilonova.cloud.placement import allocation_store as allocations
 from kilonova.cloud.placement.demand import Offers, Takes
-from kilonova.cloud.scheduler.filters import Request
-from kilonova.cloud.server import guest_store
+from kilonova.cloud.scheduler.filters import Request, Wish
+from kilonova.cloud.server import guest_store, migration_store
 from kilonova.cloud.server.model import FlavorCopy, Guest, Server
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement, request_for
@@ -55,12 +55,16 @@ async def choose(
     host: str | None = None,
     zone: str | None = None,
     exclude: Sequence[str] = (),
+    leaves: bool = False,
 ) -> Spot:
-    """Look for hosts for a server, were it of this flavor. Raises NoCapacity with what removed the others."""
+    """Look for hosts for a server, were it of this flavor; not those tried before (`exclude`), nor the one that it
+    `leaves`. Raises NoCapacity with what removed the others."""
     offered = await placement.offers(flavor)
     request = request_for(flavor, zone=zone, host=host, exclude=frozenset(exclude), offered=offered)
     image = server.image.get("properties") or {}
     wishes = await placement.wishes(server)
+    if leaves and server.host_id is not None:
+        wishes = (Wish("its own host", without=frozenset([server.host_id])), *wishes)
     request = replace(request, wishes=wishes, project_id=server.project_id, specs=flavor.extra_specs, image=image)
     decision = await placement.choose(request, fresh=run.attempt > 0)
     if not decision.chosen:
@@ -114,6 +118,17 @@ def land(
     ports = network.port_docs(tx, server.id, host_id)
     spec = msgspec.structs.replace(guests.first_spec(server, ports, run.request_id), image=image, **values)
     guests.tell(tx, nodes, host_id, spec)
+
+
+def note(tx: Tx, run: Run, server: Server, kind: str, status: str, dest: str = "", flavor: str = "") -> None:
+    """List a move of a server to `dest` (empty: no host was found), and to another flavor if one is given."""
+    own = server.flavor.id
+    record = {
+        "uuid": run.id, "server_id": server.id, "project_id": server.project_id, "user_id": run.operation.user_id,
+        "kind": kind, "status": status, "source": server.host_name, "dest": dest,
+        "old_flavor": own, "new_flavor": flavor or own,
+    }  # fmt: skip
+    migration_store.begin(tx, record)
 
 
 def leave(tx: Tx, nodes: Nodes, server_id: str, host_id: str) -> None:

@@ -42,7 +42,7 @@ class ServerEvacuate:
     async def _place(self, run: Run) -> Next | Fail:
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         away, host = run.frame["from"], run.frame["host"]
-        spot = await landing.choose(self._placement, server, server.flavor, run, host=host, exclude=[away])
+        spot = await landing.choose(self._placement, server, server.flavor, run, host=host, leaves=True)
 
         def commit(tx: Tx) -> None:
             hosts.release(tx, HERE + server.id)

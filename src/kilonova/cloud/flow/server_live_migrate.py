@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from kilonova.core.errors import Conflict, Failure
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Done, Fail, Next, Run, Step, Wait
 
+KIND: Final = "live-migration"
 CANCELLED = Conflict("The live migration was cancelled")
 
 
@@ -64,7 +65,7 @@ class ServerLiveMigrate(PowerFlow):
         server = await self._db.read(lambda tx: store.get(tx, ALL, run.subject_id))
         host, away = run.frame["host"], server.host_id or ""
         zone = server.requested_zone
-        spot = await landing.choose(self._placement, server, server.flavor, run, host=host, zone=zone, exclude=[away])
+        spot = await landing.choose(self._placement, server, server.flavor, run, host=host, zone=zone, leaves=True)
 
         def commit(tx: Tx) -> None:
             found = landing.claim(tx, spot, server, MOVING + server.id)
@@ -79,7 +80,7 @@ class ServerLiveMigrate(PowerFlow):
             guests.tell(tx, self._nodes, found.id, msgspec.structs.replace(guest.spec, **coming))
             run.frame |= {"from": away, "to": found.id}
             run.host = found.name
-            migration_store.begin(tx, _record(run, server, found.name))
+            landing.note(tx, run, server, KIND, "preparing", found.name)
             tx.after_commit(lambda: self._placement.taken(found.id, server.flavor))
 
         return Next(commit, wait=guests.subject(run.subject_id))
@@ -161,6 +162,8 @@ class ServerLiveMigrate(PowerFlow):
         if "switched" in run.frame:
             self._end(tx, run)
             return
+        if "to" not in run.frame:
+            landing.note(tx, run, store.get(tx, ALL, run.subject_id), KIND, "error")
         migration_store.advance(tx, run.id, "cancelled" if failure.message == CANCELLED.message else "error")
         hosts.release(tx, MOVING + run.subject_id)
         if "sent" in run.frame and not _stays(guest_store.get(tx, run.frame["from"], run.subject_id)):
@@ -188,11 +191,3 @@ def _stays(guest: Guest | None) -> bool:
     if guest is None or guest.error is None or not guest.reached() or guest.observed is None:
         return False
     return guest.observed.power not in ("absent", "unknown")
-
-
-def _record(run: Run, server: Server, dest: str) -> dict[str, Any]:
-    return {
-        "uuid": run.id, "server_id": server.id, "project_id": server.project_id, "user_id": run.operation.user_id,
-        "kind": "live-migration", "status": "preparing", "source": server.host_name, "dest": dest,
-        "old_flavor": server.flavor.id, "new_flavor": server.flavor.id,
-    }  # fmt: skip

@@ -13,7 +13,6 @@ from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.flow import landing
 from kilonova.cloud.flow.power import TurnFlow, judge
 from kilonova.cloud.host import store as hosts
-from kilonova.cloud.host.model import Host
 from kilonova.cloud.image.account import CLOUD
 from kilonova.cloud.image.model import Image, NewImage
 from kilonova.cloud.quota import store as quota
@@ -85,7 +84,7 @@ class ServerResize(TurnFlow):
             host = landing.claim(tx, spot, server, MOVING + server.id)
             run.host = host.name
             run.frame |= {"from": server.host_id, "to": host.id}
-            migration_store.begin(tx, _record(run, server, flavor, host))
+            self._note(tx, run, server, "pre-migrating", host.name)
             tx.after_commit(lambda: self._placement.taken(host.id, flavor))
 
         return Next(commit)
@@ -96,12 +95,10 @@ class ServerResize(TurnFlow):
             try:
                 return await landing.choose(self._placement, server, flavor, run, host=server.host_id)
             except NoCapacity:
-                if not is_movable(server):
+                if not server.flavor.is_portable:
                     raise
-        away = [server.host_id or ""] if run.frame["leaves"] else []
-        zone = server.requested_zone
-        host = run.frame["host"]
-        return await landing.choose(self._placement, server, flavor, run, host=host, zone=zone, exclude=away)
+        zone, host, leaves = server.requested_zone, run.frame["host"], run.frame["leaves"]
+        return await landing.choose(self._placement, server, flavor, run, host=host, zone=zone, leaves=leaves)
 
     async def _halted(self, run: Run) -> Next | Wait | Fail:
         """Off: it is changed where it is, or its host gives a copy of its disk."""
@@ -188,10 +185,12 @@ class ServerResize(TurnFlow):
         return {**super().restore(guest, server, frame), **({} if _moves(frame) else back)}
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
+        server = store.get(tx, ALL, run.subject_id)
+        if "to" not in run.frame:
+            self._note(tx, run, server, "error")
         migration_store.advance(tx, run.id, "error")
         if "image" in run.frame:
             self._images.withdraw(tx, run.frame["image"])
-        server = store.get(tx, ALL, run.subject_id)
         if server.before is not None and not self._is_off(tx, server):
             # It may run on the new host: the way back is kept for whoever decides.
             server = store.lock(tx, ALL, server.id)
@@ -205,6 +204,10 @@ class ServerResize(TurnFlow):
         if "told" in run.frame:
             self._stay(tx, run)
         super().failed(tx, run, failure)
+
+    def _note(self, tx: Tx, run: Run, server: Server, status: str, dest: str = "") -> None:
+        kind = "migration" if run.frame["leaves"] else "resize"
+        landing.note(tx, run, server, kind, status, dest, run.frame["flavor"]["id"])
 
     def _is_off(self, tx: Tx, server: Server) -> bool:
         """Whether the guest certainly does not run where the server is."""
@@ -224,18 +227,5 @@ class ServerResize(TurnFlow):
             store.edit(tx, ALL, server.id, **at, flavor=server.before.flavor, before=None)
 
 
-def is_movable(server: Server) -> bool:
-    """Whether a copy of its root disk is all that another host needs: further disks are not copied."""
-    return not server.flavor.ephemeral_gb
-
-
 def _moves(frame: Mapping[str, Any]) -> bool:
     return bool(frame.get("to", "") and frame["to"] != frame["from"])
-
-
-def _record(run: Run, server: Server, flavor: FlavorCopy, host: Host) -> dict[str, Any]:
-    return {
-        "uuid": run.id, "server_id": server.id, "project_id": server.project_id, "user_id": run.operation.user_id,
-        "kind": "migration" if run.frame["leaves"] else "resize", "status": "pre-migrating",
-        "source": server.host_name, "dest": host.name, "old_flavor": server.flavor.id, "new_flavor": flavor.id,
-    }  # fmt: skip

@@ -13,6 +13,8 @@ from kilonova.core.errors import Invalid
 
 DEEPEST: Final = 8
 MOST: Final = 64
+LONGEST: Final = 2048
+LARGEST: Final = 2**53
 _VARIABLES: Final[Mapping[str, Callable[[Snapshot], Any]]] = {
     "$free_ram_mb": lambda s: s.column("memory_free"),
     "$free_disk_mb": lambda s: s.column("disk_free") * 1024,
@@ -42,9 +44,11 @@ def evaluate(text: str, snapshot: Snapshot) -> Mask:
 
 
 def _parse(text: str) -> Any:
+    if len(text) > LONGEST:
+        raise Invalid(f"The scheduler hint 'query' is longer than {LONGEST} characters")
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise Invalid("The scheduler hint 'query' is no JSON") from None
 
 
@@ -52,14 +56,18 @@ def _evaluate(term: Any, snapshot: Snapshot, depth: int) -> Mask:
     if not isinstance(term, list) or not 1 < len(term) <= MOST or depth > DEEPEST:
         raise Invalid("The scheduler hint 'query' is no list of an operator and its arguments")
     operator, *arguments = term
+    if not isinstance(operator, str):
+        raise Invalid("The scheduler hint 'query' has an operator that is no text")
     if operator in ("and", "or", "not"):
         parts = [_evaluate(part, snapshot, depth + 1) for part in arguments]
         if operator == "not":
+            if len(parts) > 1:
+                raise Invalid("The scheduler hint 'query' denies one condition with each 'not'")
             return np.asarray(~parts[0], dtype=np.bool_)
         return np.asarray(np.logical_and.reduce(parts) if operator == "and" else np.logical_or.reduce(parts))
     if operator == "in" or operator in _COMPARE:
-        return _compare(str(operator), arguments, snapshot)
-    raise Invalid(f"The scheduler hint 'query' has no operator {str(operator)[:32]}")
+        return _compare(operator, arguments, snapshot)
+    raise Invalid(f"The scheduler hint 'query' has no operator {operator[:32]}")
 
 
 def _compare(operator: str, arguments: list[Any], snapshot: Snapshot) -> Mask:
@@ -83,6 +91,8 @@ def _value(argument: Any, snapshot: Snapshot) -> Any:
         if argument not in _VARIABLES:
             raise Invalid(f"The scheduler hint 'query' knows no {argument[:64]}; it knows {', '.join(_VARIABLES)}")
         return _VARIABLES[argument](snapshot)
-    if isinstance(argument, str | int | float):
+    if isinstance(argument, str):
         return argument
-    raise Invalid("The scheduler hint 'query' compares something that is neither text nor a number")
+    if isinstance(argument, int | float) and not isinstance(argument, bool) and abs(argument) <= LARGEST:
+        return argument
+    raise Invalid("The scheduler hint 'query' compares something that is neither text nor a number up to 2^53")

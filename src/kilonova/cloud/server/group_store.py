@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Row, String, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import BigInteger, Column, Index, Integer, Row, String, Table, and_, delete, insert, select, update
 
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.server.demand import HERE, MOVING
@@ -81,7 +81,7 @@ def _visible(scope: Scope) -> Any:
 
 def _members(tx: Tx, group_ids: Sequence[str]) -> dict[str, list[str]]:
     query = select(server.c.id, server.c.group_id).where(server.c.group_id.in_(tuple(group_ids)))
-    alive = or_(server.c.phase.not_like("%.deleting"), server.c.phase.is_(None))
+    alive = server.c.phase.not_like("%.deleting")
     found: dict[str, list[str]] = {}
     for row in tx.execute(query.where(alive).order_by(server.c.created_at, server.c.id)):
         found.setdefault(row.group_id, []).append(row.id)

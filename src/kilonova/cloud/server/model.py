@@ -24,6 +24,11 @@ class FlavorCopy(msgspec.Struct, frozen=True, kw_only=True):
     extra_specs: dict[str, str] = {}
     description: str | None = None
 
+    @property
+    def is_portable(self) -> bool:
+        """Whether a copy of its root disk is all that another host needs: ephemeral disks are not copied."""
+        return not self.ephemeral_gb
+
 
 class KeyCopy(msgspec.Struct, frozen=True, kw_only=True):
     """The key pair as it was when the server was made."""

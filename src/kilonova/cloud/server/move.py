@@ -77,10 +77,9 @@ class ServerMoves:
         def prepare(tx: Tx, server: Server) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             if host_id == server.host_id:
                 raise Invalid(f"The target host {server.host_name} is the one that the server is on.")
-            if server.flavor.ephemeral_gb:
+            if not server.flavor.is_portable:
                 raise NotBuilt("Moving a server that has an ephemeral disk is not implemented")
-            if takes_something(server.flavor.extra_specs):
-                raise NotBuilt("Moving a server that has resources beside its flavor's sizes is not implemented")
+            _refuse_devices(server)
             frame = {"flavor": msgspec.to_builtins(server.flavor), "phase": server.phase, "mark": ""}
             return {}, {**frame, "host": host_id, "leaves": True}
 
@@ -95,8 +94,7 @@ class ServerMoves:
                 raise Invalid(f"The target host {server.host_name} is the one that the server is on.")
             if not hosts.get(tx, server.host_id or "").up:
                 raise Invalid(f"Compute service of {server.host_name} is unavailable at this time.")
-            if takes_something(server.flavor.extra_specs):
-                raise NotBuilt("Moving a server that has resources beside its flavor's sizes is not implemented")
+            _refuse_devices(server)
             return {}, {"phase": server.phase, "host": host_id}
 
         act = Act("live_migrate", action="live-migration")
@@ -173,6 +171,11 @@ class ServerMoves:
             return {"admin_password": password}, {"host": host_id, "stopped": off, "from": away}
 
         await self._commands.act(context, scope, server_id, Act("evacuate"), prepare)
+
+
+def _refuse_devices(server: Server) -> None:
+    if takes_something(server.flavor.extra_specs):
+        raise NotBuilt("Moving a server that has resources beside its flavor's sizes is not implemented")
 
 
 def _find(tx: Tx, scope: Scope, server_id: str, number: int) -> Migration:

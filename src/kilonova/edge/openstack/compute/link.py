@@ -46,8 +46,11 @@ def moment(at: int) -> str:
 
 def exact(at: int | None) -> str | None:
     """µs since the epoch as `2026-01-31T12:00:00.000000`; None for a time that has not come."""
-    if not at:
-        return None
+    return stamp(at) if at else None
+
+
+def stamp(at: int) -> str:
+    """µs since the epoch, be it the epoch itself, in the form of `exact`."""
     whole = datetime.fromtimestamp(at // 1_000_000, UTC)
     return whole.replace(microsecond=at % 1_000_000, tzinfo=None).isoformat(timespec="microseconds")
 

@@ -42,6 +42,7 @@ _COMPLETE: Final[JsonSchema] = {
     "type": "object", "properties": {"force_complete": {"type": "null"}}, "required": ["force_complete"],
     "additionalProperties": False,
 }  # fmt: skip
+CHUNK: Final = 1000
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
@@ -94,8 +95,7 @@ class MigrationRoutes:
         }
         filters |= _moments(request)
         if request.version < (2, 59):
-            found = await self._moves.migrations(reach(request), filters)
-            return {"migrations": [_view(one, request) for one in found]}
+            return {"migrations": [_view(one, request) for one in await self._all(request, filters)]}
         page = read_page(request)
         try:
             found = await self._moves.migrations(reach(request), filters, page.marker, page.limit + 1)
@@ -105,6 +105,14 @@ class MigrationRoutes:
         last = shown[-1].uuid if found[page.limit :] else None
         links = next_links(request, "migrations", page_path(request), last)
         return {"migrations": [_view(one, request) for one in shown], **links}
+
+    async def _all(self, request: Request, filters: dict[str, Any]) -> list[Migration]:
+        """What was answered before there were pages."""
+        found = part = await self._moves.migrations(reach(request), filters, limit=CHUNK)
+        while len(part) == CHUNK:
+            part = await self._moves.migrations(reach(request), filters, part[-1].uuid, CHUNK)
+            found = found + part
+        return found
 
 
 def _moments(request: Request) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Scope
 from kilonova.core.errors import Invalid, NotFound
 from kilonova.core.ids import is_uuid
-from kilonova.edge.openstack.compute.link import exact, page_path
+from kilonova.edge.openstack.compute.link import exact, page_path, stamp
 from kilonova.edge.openstack.compute.policy import PREFIX
 from kilonova.edge.openstack.compute.schema import PAGE_ONCE, TEXT, strict_from
 from kilonova.edge.openstack.compute.server.state import STATES
@@ -30,15 +30,16 @@ _QUERY: Final = strict_from(
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `start` to `end`, µs."""
+    """From `start` to `end`, µs; what lies after `now` has not been used."""
 
     start: int
     end: int
+    now: int
 
     def span(self, server: Server) -> tuple[int, int]:
         """When, within the window, the server was there."""
-        ended = server.terminated_at or self.end
-        return max(self.start, server.launched_at), min(self.end, ended)
+        began = max(self.start, server.launched_at)
+        return began, max(began, min(self.end, server.terminated_at or self.now))
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ async def _whose(request: Request) -> Mapping[str, str | None]:
 def _read_window(request: Request) -> Window:
     now = int(datetime.now(UTC).timestamp() * 1_000_000)
     start, end = (_moment(request.query_one(name)) for name in ("start", "end"))
-    window = Window(now - WEEKS if start is None else start, now if end is None else end)
+    window = Window(now - WEEKS if start is None else start, now if end is None else end, now)
     if window.start > window.end:
         raise Invalid("Invalid start time. The start time cannot occur after the end time.")
     return window
@@ -142,7 +143,7 @@ def _sum(servers: Sequence[Server], window: Window) -> dict[str, Total]:
 
 
 def _view_server(server: Server, window: Window, hours: float) -> dict[str, Any]:
-    flavor, end = server.flavor, server.terminated_at or window.end
+    flavor, end = server.flavor, server.terminated_at or window.now
     return {
         "instance_id": server.id, "name": server.name, "tenant_id": server.project_id, "hours": hours,
         "flavor": flavor.name, "vcpus": flavor.vcpus, "memory_mb": flavor.memory_mb,
@@ -157,5 +158,5 @@ def _view(project: str, total: Total, window: Window, detailed: bool) -> dict[st
     return {
         "tenant_id": project, "total_hours": total.hours, "total_memory_mb_usage": total.memory,
         "total_vcpus_usage": total.vcpus, "total_local_gb_usage": total.disk,
-        "start": exact(window.start), "stop": exact(window.end), **each,
+        "start": stamp(window.start), "stop": stamp(window.end), **each,
     }  # fmt: skip

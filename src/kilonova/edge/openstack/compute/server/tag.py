@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.service import ServerService
@@ -74,7 +75,7 @@ class TagRoutes:
         await self._change(request, added)
         if tag in had:
             return Response(204)
-        where = f"{request.service_url}/v2.1/servers/{server_id(request)}/tags/{tag}"
+        where = f"{request.service_url}/v2.1/servers/{server_id(request)}/tags/{quote(tag, safe='')}"
         return Response(201, headers=(("location", where),))
 
     async def remove(self, request: Request) -> None:
