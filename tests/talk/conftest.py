@@ -1,0 +1,29 @@
+"""What the conversations share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from compute_world import Site
+
+from kilonova.kit.clock import SystemClock
+from kilonova.kit.db import open_database
+
+
+@pytest.fixture
+def hosts() -> int:
+    """How many simulated hosts `site` has; a module's own fixture says otherwise."""
+    return 1
+
+
+@pytest.fixture
+async def site(sqlite_url: str, tmp_path: Path, hosts: int) -> AsyncIterator[Site]:
+    """A cloud of simulated hosts, and four who talk to it."""
+    db = await open_database(sqlite_url, SystemClock())
+    site = Site(db, tmp_path)
+    await site.start(hosts=hosts)
+    yield site
+    await site.stop()
+    await db.close()
