@@ -33,6 +33,7 @@ from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.model import FlavorCopy, NewServer, Server
 from kilonova.cloud.server.move import ServerMoves
+from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.phase import is_settled
 from kilonova.cloud.server.placement import Placement
@@ -176,12 +177,14 @@ class World:
         await self.images.blobs.start()
         mac = mac_source(random.Random(self.seed).randbytes)
         ground = Ground(self.db, new_uuid, mac, lambda _: None)  # hosts learn it by their digest
-        self.network = NetworkServices(ground).allocation
+        networks = NetworkServices(ground)
+        self.network, self.attachments = networks.allocation, networks.attachments
         self.nodes = Nodes(self.bus)
         self.placement = Placement(self.db, self.clock, random.Random(self.seed))
         self.service = ServerService(self.db, self.ops, self.placement, new_uuid)
         self.aside = ServerService(self.db, self.ops, self.placement, new_uuid, soft_delete=True)
         self.actions = ServerActions(self.db, self.ops, self.images.service, self.network)
+        self.nics = ServerNics(self.db, self.ops, self.attachments, 0)
         self.moves = ServerMoves(self.db, self.ops, self.images.service, self.nodes)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(

@@ -23,6 +23,8 @@ from kilonova.cloud.network import document_store
 from kilonova.cloud.network.address import mac_source
 from kilonova.cloud.network.bootstrap import bootstrap
 from kilonova.cloud.network.ground import Ground
+from kilonova.cloud.network.model import Listing, Port
+from kilonova.cloud.network.port_service import NewPort
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
@@ -32,6 +34,7 @@ from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
+from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
@@ -118,6 +121,7 @@ class Site:
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
+            server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
             aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists, groups=self.networks.groups,
@@ -168,7 +172,8 @@ class Site:
             await self.add_host(f"host{number}")
         if work:
             db, nodes, network = self.db, self.nodes, self.networks.allocation
-            flows = server_flows(db, self.placement, network, self.images, nodes)
+            attachments = self.networks.attachments
+            flows = server_flows(db, self.placement, network, attachments, self.images, nodes)
             pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
             self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
             await self.engine.start()
@@ -215,6 +220,29 @@ class Site:
                 if "." not in phase:
                     return phase
                 await asyncio.sleep(0.01)
+
+    async def show(self, server_id: str) -> dict[str, Any]:
+        """A server as an administrator sees it."""
+        server: dict[str, Any] = (await self.admin.get(f"/servers/{server_id}")).json()["server"]
+        return server
+
+    async def said(self, server_id: str) -> str:
+        """What the guest wrote on its console."""
+        host = (await self.servers.get(ALL, server_id)).host_id
+        return await self.nodes.console(host or "", server_id, 1 << 16)
+
+    async def ports(self) -> list[Port]:
+        """The ports of ann's servers, and those that she made."""
+        own = Listing(filters={"project_id": (PROJECTS["ann"],)}, sort=(("id", True),))
+        return await self.networks.ports.find(caller("ann"), own)
+
+    async def add_port(self) -> str:
+        """A port of ann's on the network that everybody has."""
+        return (await self.networks.ports.create(caller("ann"), NewPort(network_id=self.network))).id
+
+    async def limit(self, resource: str, most: int) -> None:
+        """What ann's project may have of a resource."""
+        await self.quotas.set(PROJECTS["ann"], {resource: most}, force=True)
 
     async def boot(self, client: httpx.AsyncClient | None = None, **values: Any) -> str:
         """A server that runs."""

@@ -26,12 +26,7 @@ async def done(site: Site, server_id: str, action: str, value: Any = None, code:
     answer = await act(site.ann, server_id, action, value)
     assert answer.status_code == code, answer.text
     await site.settle(server_id)
-    return await show(site, server_id)
-
-
-async def show(site: Site, server_id: str) -> dict[str, Any]:
-    server: dict[str, Any] = (await site.admin.get(f"/servers/{server_id}")).json()["server"]
-    return server
+    return await site.show(server_id)
 
 
 def states(server: dict[str, Any]) -> tuple[str, str, int]:
@@ -77,9 +72,9 @@ async def test_only_administrators_say_what_a_server_is(site: Site) -> None:
     assert (await act(site.ann, server_id, "os-resetState", {"state": "error"})).status_code == 403
     assert (await act(site.admin, server_id, "os-resetState", {"state": "paused"})).status_code == 400
     assert (await act(site.admin, server_id, "os-resetState", {"state": "error"})).status_code == 202
-    assert (await show(site, server_id))["status"] == "ERROR"
+    assert (await site.show(server_id))["status"] == "ERROR"
     assert (await act(site.admin, server_id, "os-resetState", {"state": "active"})).status_code == 202
-    assert (await show(site, server_id))["status"] == "ACTIVE"
+    assert (await site.show(server_id))["status"] == "ACTIVE"
 
 
 async def test_what_was_under_way_ends_with_a_reset_and_leaves_nothing(site: Site) -> None:
@@ -106,7 +101,7 @@ async def test_a_server_is_rescued_and_comes_back(site: Site) -> None:
     answer = await act(site.ann, server_id, "rescue", {"adminPass": "fresh"})
     assert (answer.status_code, answer.json()) == (200, {"adminPass": "fresh"})
     await site.settle(server_id)
-    assert states(await show(site, server_id)) == ("RESCUE", "rescued", 1)
+    assert states(await site.show(server_id)) == ("RESCUE", "rescued", 1)
     assert (await act(site.ann, server_id, "os-stop")).status_code == 409
     assert states(await done(site, server_id, "unrescue")) == ("ACTIVE", "active", 1)
     assert (await act(site.ann, server_id, "unrescue")).status_code == 409
@@ -121,7 +116,7 @@ async def test_a_server_is_made_anew(site: Site) -> None:
     assert (answer.status_code, shown["status"], shown["adminPass"]) == (202, "REBUILD", "p")
     assert (shown["name"], shown["key_name"], shown["user_data"]) == ("anew", None, "aGk=")
     await site.settle(server_id)
-    server = await show(site, server_id)
+    server = await site.show(server_id)
     assert states(server) == ("ACTIVE", "active", 1)
     assert (server["name"], server["image"]["id"], server["metadata"]) == ("anew", other, {"a": "b"})
     assert server["accessIPv4"] == "192.0.2.7"
@@ -129,7 +124,7 @@ async def test_a_server_is_made_anew(site: Site) -> None:
     assert states(await done(site, server_id, "rebuild", {"imageRef": site.image})) == ("SHUTOFF", "stopped", 4)
     for bad in ({}, {"imageRef": "nowhere"}, {"imageRef": server_id}, {"imageRef": other, "key_name": "none"}):
         assert (await act(site.ann, server_id, "rebuild", bad)).status_code == 400
-    assert (await show(site, server_id))["image"]["id"] == site.image
+    assert (await site.show(server_id))["image"]["id"] == site.image
 
 
 async def usage(site: Site) -> tuple[int, int, int]:
@@ -210,9 +205,9 @@ async def test_an_image_is_made_of_a_server(site: Site) -> None:
         "base_image_ref": site.image,
         "purpose": "test",
     }
-    assert (await show(site, server_id))["status"] == "ACTIVE"
+    assert (await site.show(server_id))["status"] == "ACTIVE"
     copy = await site.boot(imageRef=image.id)
-    assert (await show(site, copy))["image"]["id"] == image.id
+    assert (await site.show(copy))["image"]["id"] == image.id
     old = {"openstack-api-version": "compute 2.44"}
     path = f"/servers/{server_id}/action"
     answer = await site.ann.post(path, json={"createImage": {"name": "old"}}, headers=old)
@@ -252,12 +247,12 @@ async def test_no_room_for_an_image_is_told_at_once(site: Site) -> None:
     server_id = await site.boot()
     await site.quotas.set(PROJECTS["ann"], {"image_count": 0})
     assert (await act(site.ann, server_id, "createImage", {"name": "copy"})).status_code == 403
-    assert (await show(site, server_id))["OS-EXT-STS:task_state"] is None
+    assert (await site.show(server_id))["OS-EXT-STS:task_state"] is None
 
 
 async def test_a_server_is_shelved_and_brought_back(site: Site) -> None:
     server_id = await site.boot()
-    address = (await show(site, server_id))["addresses"]
+    address = (await site.show(server_id))["addresses"]
     server = await done(site, server_id, "shelve")
     assert states(server) == ("SHELVED_OFFLOADED", "shelved_offloaded", 0)
     assert (server["OS-EXT-SRV-ATTR:host"], server["addresses"]) == (None, address)
@@ -271,7 +266,7 @@ async def test_a_server_is_shelved_and_brought_back(site: Site) -> None:
     assert (await act(site.ann, server_id, "unshelve", {"host": "host1"})).status_code == 403
     assert (await act(site.admin, server_id, "unshelve", {"host": "host1"})).status_code == 202
     await site.settle(server_id)
-    server = await show(site, server_id)
+    server = await site.show(server_id)
     assert (states(server), server["addresses"]) == (("ACTIVE", "active", 1), address)
     assert not await site.images.list(caller("ann"), Filter(properties={"instance_uuid": server_id}), Page())
     await done(site, server_id, "shelve")
@@ -287,7 +282,7 @@ async def test_only_a_server_whose_host_is_down_is_evacuated(site: Site) -> None
     assert fault(await act(site.admin, server_id, "evacuate", {})) == (400, words)
     assert (await act(site.admin, server_id, "evacuate", {"host": "nowhere"})).status_code == 400
     assert (await act(site.admin, server_id, "evacuate", {"onSharedStorage": True})).status_code == 400
-    assert (await show(site, server_id))["status"] == "ACTIVE"
+    assert (await site.show(server_id))["status"] == "ACTIVE"
 
 
 async def test_an_image_that_grows_too_large_is_none(site: Site) -> None:
@@ -297,7 +292,7 @@ async def test_an_image_that_grows_too_large_is_none(site: Site) -> None:
     await site.settle(server_id)
     with pytest.raises(NotFound):
         await image_of(site, made)
-    server = await show(site, server_id)
+    server = await site.show(server_id)
     assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
     [last, *_] = (await site.ann.get(f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
     assert (last["action"], last["message"]) == ("createImage", "Error")
@@ -312,7 +307,7 @@ async def test_a_deleted_server_can_be_restored_where_they_are_put_aside(sqlite_
     before = await usage(site)
     assert (await site.ann.delete(f"/servers/{server_id}")).status_code == 204
     assert await site.settle(server_id) == "soft_deleted"
-    assert states(await show(site, server_id)) == ("SOFT_DELETED", "soft-delete", 4)
+    assert states(await site.show(server_id)) == ("SOFT_DELETED", "soft-delete", 4)
     assert (await site.ann.get("/servers")).json()["servers"] == []
     assert len((await site.ann.get("/servers?status=SOFT_DELETED")).json()["servers"]) == 1
     assert await usage(site) == (0, 0, 0)

@@ -34,7 +34,7 @@ async def made(site: Site, **hints: Any) -> str:
 
 async def where(site: Site, server_id: str) -> str:
     await site.settle(server_id)
-    server = (await site.admin.get(f"/servers/{server_id}")).json()["server"]
+    server = await site.show(server_id)
     return str(server["OS-EXT-SRV-ATTR:host"]) if server["status"] == "ACTIVE" else server["status"]
 
 

@@ -33,7 +33,7 @@ async def moved(site: Site, server_id: str, action: str, value: Any = None, code
 
 
 async def where(site: Site, server_id: str) -> tuple[str, str]:
-    server = (await site.admin.get(f"/servers/{server_id}")).json()["server"]
+    server = await site.show(server_id)
     return server["status"], server["OS-EXT-SRV-ATTR:host"]
 
 

@@ -59,6 +59,7 @@ from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
+from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
@@ -166,6 +167,7 @@ class Control:
             confirm=settings.confirm_seconds,
         )  # fmt: skip
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
+        self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
@@ -175,7 +177,7 @@ class Control:
         )  # fmt: skip
         allocation = self.networks.allocation
         flows = (
-            *server_flows(self.db, self.placement, allocation, self.images, self.nodes),
+            *server_flows(self.db, self.placement, allocation, self.networks.attachments, self.images, self.nodes),
             ImageImport(self.db, self.blobs, self.image_source, settings.max_image_gb * GIB),
         )
         pace = Pace(renew=0) if sole else Pace()

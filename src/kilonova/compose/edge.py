@@ -68,6 +68,7 @@ def _compute(control: Control) -> Service:
         imaging=control.server_images,
         moves=control.server_moves,
         server_groups=control.server_groups,
+        server_nics=control.server_nics,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

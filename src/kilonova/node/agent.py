@@ -29,11 +29,10 @@ from kilonova.node.keeper import Keeper
 from kilonova.node.metadata import MetadataServer
 from kilonova.node.network import Networks
 from kilonova.node.procedure import Hands, images_in_use
+from kilonova.node.question import Questions
 from kilonova.wire import PROTOCOL
 from kilonova.wire.guest import GuestObservation, GuestSpec
 from kilonova.wire.node import (
-    Answer,
-    Ask,
     Digest,
     Fetch,
     Heartbeat,
@@ -41,7 +40,6 @@ from kilonova.wire.node import (
     Nudge,
     Report,
     Version,
-    World,
     digest_of,
 )
 
@@ -130,7 +128,9 @@ class Agent:
         for spec in self._journal.specs.values():
             self._index(spec)
         topic = f"node.{self.identity.host_id}"
-        self._stops = [self._bus.listen(topic, self._nudged), self._bus.answer(f"{topic}.ask", self._asked)]
+        drivers = self._drivers
+        questions = Questions(self.identity.host_id, drivers.virt, drivers.net, drivers.block)
+        self._stops = [self._bus.listen(topic, self._nudged), self._bus.answer(f"{topic}.ask", questions.answer)]
         self._tasks = [
             asyncio.create_task(work(), name=f"{name}-{self.identity.name}")
             for name, work in (
@@ -340,32 +340,6 @@ class Agent:
             for spec in docs.guests:
                 self._want(spec)
         await self._networks.bring_to(answer.versions)
-
-    async def _asked(self, data: bytes) -> bytes:
-        question = msgspec.msgpack.decode(data, type=Ask)
-        try:
-            if question.question == "console":
-                raw = await self._drivers.virt.console_output(question.server_id, question.limit)
-                answer = Answer(text=raw.decode("utf-8", "replace"))
-            else:
-                answer = Answer(world=await self._world())
-        except DriverError as error:
-            answer = Answer(error=error.message)
-        return msgspec.msgpack.encode(answer)
-
-    async def _world(self) -> World:
-        """What is really here, asked of hypervisor, disks and kernel."""
-        guests = {g.server_id: g.state for g in await self._drivers.virt.list()}
-        net = await self._drivers.net.world()
-        return World(
-            host_id=self.identity.host_id,
-            guests=dict(guests),
-            disks=await self._drivers.block.list(),
-            networks=tuple(sorted(net.networks)),
-            routers=tuple(sorted(net.routers)),
-            ports=tuple(sorted(net.ports)),
-            strays=net.strays,
-        )
 
     def _index(self, spec: GuestSpec) -> None:
         for port in spec.ports:

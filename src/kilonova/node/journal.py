@@ -26,6 +26,7 @@ class Record(msgspec.Struct, kw_only=True):
     soft_reboots: int = 0
     hard_reboots: int = 0
     deposits: int = 0
+    nic_changes: int = 0
     host_boot: str = ""
     intent: str = ""
     reception: str = ""

@@ -53,6 +53,8 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
     state = await hands.virt.get(spec.server_id)
     if state is None and record.boot_count > 0 and record.version >= spec.version:
         return await observe(hands, spec, record, cause="the hypervisor does not know the guest any more")
+    if spec.nic_changes > record.nic_changes:
+        await _rewire(hands, spec, state, stage)
     if spec.send_to:
         await _send(hands, spec, record, state, stage)
     elif spec.power == "incoming":
@@ -72,7 +74,7 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
         await _run(hands, spec, record, state, stage)
     elif record.version < spec.version:
         await _freeze(hands, spec, state)
-    record.version = spec.version
+    record.version, record.nic_changes = spec.version, spec.nic_changes
     record.error = None
     record.intent = ""
     hands.journal.note(record)
@@ -166,6 +168,14 @@ async def _reset(hands: Hands, spec: GuestSpec, record: Record, state: GuestStat
         await hands.virt.power_off(spec.server_id)
     await _build(hands, spec, stage)
     await hands.virt.power_on(spec.server_id)
+
+
+async def _rewire(hands: Hands, spec: GuestSpec, state: GuestState | None, stage: Stage) -> None:
+    """Of a guest that does not run, the NICs are those of its next start. What a port had that is gone from it goes
+    when the control plane no longer lists that port here."""
+    if spec.power in ("running", "paused") and state is not None and state.state in ("running", "paused"):
+        stage("network", 0)
+        await hands.virt.rewire(spec.server_id, await hands.networks.plug(spec.ports))
 
 
 async def _stop(hands: Hands, spec: GuestSpec, state: GuestState | None) -> None:

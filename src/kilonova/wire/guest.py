@@ -62,6 +62,8 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     it is to be sent. `send_to` is such a reception: the guest shall go there as it runs, and is not started here again
     under that spec, whatever happens; `hurry` lets it stand still for that, `abort` keeps it here if it has not gone.
 
+    `nic_changes` is a level: how often the NICs of a guest that runs shall have been made those of `ports`.
+
     `deposits` is a level too: how often a copy of the root disk, as it was at one moment, shall have been given to the
     control plane; the last one becomes the image `deposit_to`.
     """
@@ -83,6 +85,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     boot_count: int = 0
     soft_reboots: int = 0
     hard_reboots: int = 0
+    nic_changes: int = 0
     stop_timeout: int = 60
     fake: dict[str, str] = {}
     request_id: str = ""

@@ -179,11 +179,52 @@ class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to a running node. `console` takes server_id and limit (bytes); `world` takes nothing."""
+    """A question to a running node, or something that is done at once. `world` takes nothing, the others a server_id,
+    `console` also a limit (bytes), `set_password` a user and the secret."""
 
-    question: Literal["console", "world"]
+    question: Literal["console", "world", "diagnose", "set_password", "interrupt"]
     server_id: str = ""
     limit: int = 0
+    user: str = ""
+    secret: str = ""
+
+
+class DiskUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest did with a disk since it was started."""
+
+    name: str
+    read_bytes: int = 0
+    read_requests: int = 0
+    write_bytes: int = 0
+    write_requests: int = 0
+    errors: int = 0
+
+
+class NicUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What went through a NIC since the guest was started; `rx` is what the guest received."""
+
+    name: str
+    mac: str
+    rx_bytes: int = 0
+    rx_packets: int = 0
+    rx_errors: int = 0
+    rx_drop: int = 0
+    tx_bytes: int = 0
+    tx_packets: int = 0
+    tx_errors: int = 0
+    tx_drop: int = 0
+
+
+class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hypervisor says of a running guest. `cpus` are ns of each virtual processor, `uptime` is in seconds."""
+
+    state: str
+    uptime: int
+    cpus: tuple[int, ...]
+    memory_mb: int
+    memory_used_mb: int
+    nics: tuple[NicUse, ...] = ()
+    disks: tuple[DiskUse, ...] = ()
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,8 +240,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to Ask: `text` for console output, `world` for the audit, or an error's public text."""
+    """The answer to Ask: `text` for console output, `world` for the audit, or an error's code and public text."""
 
     text: str = ""
     world: World | None = None
+    diagnostics: Diagnostics | None = None
+    code: str = ""
     error: str = ""

@@ -8,6 +8,7 @@ from kilonova.cloud.flow import (
     server_create,
     server_delete,
     server_image,
+    server_interface,
     server_live_migrate,
     server_resize,
     server_shelve,
@@ -17,6 +18,7 @@ from kilonova.cloud.flow.server_create import ServerCreate
 from kilonova.cloud.flow.server_delete import ServerDelete
 from kilonova.cloud.flow.server_evacuate import ServerEvacuate
 from kilonova.cloud.flow.server_image import ServerBackup, ServerImage
+from kilonova.cloud.flow.server_interface import ServerAttachInterface, ServerDetachInterface
 from kilonova.cloud.flow.server_live_migrate import ServerLiveMigrate
 from kilonova.cloud.flow.server_pause import ServerPause
 from kilonova.cloud.flow.server_reboot import ServerReboot
@@ -40,7 +42,9 @@ from kilonova.kit.db import Database
 from kilonova.kit.ops import Flow
 
 
-class Network(server_create.Network, server_delete.Network, server_live_migrate.Network, Protocol):
+class Network(
+    server_create.Network, server_delete.Network, server_live_migrate.Network, server_interface.Network, Protocol
+):
     """The part of the network service that servers need."""
 
 
@@ -48,7 +52,14 @@ class Images(server_delete.Images, server_image.Images, server_resize.Images, se
     """The part of the image service that servers need."""
 
 
-def server_flows(db: Database, placement: Placement, network: Network, images: Images, nodes: Nodes) -> list[Flow]:
+def server_flows(
+    db: Database,
+    placement: Placement,
+    network: Network,
+    attachments: server_interface.Attachments,
+    images: Images,
+    nodes: Nodes,
+) -> list[Flow]:
     """One of each."""
     on_one_host = (
         ServerStart, ServerStop, ServerReboot, ServerPause, ServerUnpause, ServerSuspend, ServerResume, ServerRescue,
@@ -65,5 +76,7 @@ def server_flows(db: Database, placement: Placement, network: Network, images: I
         ServerEvacuate(db, placement, network, nodes),
         ServerLiveMigrate(db, placement, network, nodes),
         ServerBackup(db, images, nodes),
+        ServerAttachInterface(db, network, attachments, nodes),
+        ServerDetachInterface(db, network, attachments, nodes),
         *(flow(db, nodes) for flow in on_one_host),
     ]

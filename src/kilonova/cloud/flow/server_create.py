@@ -12,7 +12,8 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.network.model import CheckedNics, Nic
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.demand import HERE
-from kilonova.cloud.server.model import Guest, NicView, Server
+from kilonova.cloud.server.model import Guest, Server
+from kilonova.cloud.server.nic import view_of
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.placement import Placement
 from kilonova.core.context import ALL
@@ -101,7 +102,7 @@ class ServerCreate:
 
         def commit(tx: Tx) -> None:
             current = store.lock(tx, ALL, server.id)
-            store.move(tx, current, "spawn", nics=tuple(_view(n) for n in nics))
+            store.move(tx, current, "spawn", nics=tuple(view_of(n) for n in nics))
             ports = self._network.port_docs(tx, server.id, host_id)
             guests.tell(tx, self._nodes, host_id, guests.first_spec(current, ports, run.request_id))
 
@@ -173,13 +174,3 @@ class ServerCreate:
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
         current = store.lock(tx, ALL, run.subject_id)
         store.move(tx, current, "fail", fault=guests.fault(failure, tx.now), power="none")
-
-
-def _view(nic: Nic) -> NicView:
-    return NicView(
-        port_id=nic.port_id,
-        network_id=nic.network_id,
-        network_label=nic.network_label,
-        mac=nic.mac,
-        addresses=tuple(nic.addresses),
-    )

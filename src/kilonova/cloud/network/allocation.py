@@ -77,7 +77,7 @@ class Allocation:
             ports = [
                 self._move(tx, has[index], host_id, hostname)
                 if index in has
-                else self._provide(tx, replace(blank, nic_index=index, tag=nic.tag), nic, nics.groups)
+                else self.provide(tx, replace(blank, nic_index=index, tag=nic.tag), nic, nics.groups)
                 for index, nic in enumerate(nics.nics)
             ]
             return _nics(tx, ports)
@@ -146,9 +146,10 @@ class Allocation:
         for port_id in ports:
             if ports.count(port_id) > 1:
                 raise Conflict(f"Port {port_id} is still in use.")
-        return [self._check_one(tx, context, r, count) for r in requests]
+        return [self.check_one(tx, context, r, count) for r in requests]
 
-    def _check_one(self, tx: Tx, context: Context, request: NicRequest, count: int) -> CheckedNic:
+    def check_one(self, tx: Tx, context: Context, request: NicRequest, count: int = 1) -> CheckedNic:
+        """What one NIC may be; see `check`."""
         if request.port_id is not None:
             return self._check_port(tx, context, request, count)
         if request.network_id is None:
@@ -218,7 +219,7 @@ class Allocation:
                 "Maximum number of ports exceeded", resource="port", limit=use.limit, used=use.used, requested=needed
             )
 
-    def _provide(self, tx: Tx, blank: Port, nic: CheckedNic, groups: Sequence[str]) -> Port:
+    def provide(self, tx: Tx, blank: Port, nic: CheckedNic, groups: Sequence[str]) -> Port:
         """A port for a NIC that has none yet: the user's own, or a new one."""
         network = network_store.hold(tx, nic.network_id)
         if nic.port_id is not None:

@@ -8,6 +8,7 @@ from typing import Final
 from kilonova.cloud.network.address_group_service import AddressGroupService
 from kilonova.cloud.network.agent_service import AgentService
 from kilonova.cloud.network.allocation import Allocation
+from kilonova.cloud.network.attachment import Attachments
 from kilonova.cloud.network.availability_service import AvailabilityService
 from kilonova.cloud.network.floating_service import FloatingIpService
 from kilonova.cloud.network.forwarding_service import ForwardingService
@@ -94,3 +95,4 @@ class NetworkServices:
         self.availability = AvailabilityService(ground)
         self.limits = LimitService(ground)
         self.allocation = Allocation(ground)
+        self.attachments = Attachments(ground, self.allocation)

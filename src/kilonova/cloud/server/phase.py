@@ -40,6 +40,8 @@ ACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "resize": ("resizing", ("active", "stopped")),
         "migrate": ("resizing", ("active", "stopped")),
         "live_migrate": ("migrating", ("active", "paused")),
+        "attach_interface": ("attaching", ("active", "paused", "stopped")),
+        "detach_interface": ("detaching", ("active", "paused", "stopped")),
         "image": ("imaging", ("active", "stopped", "paused", "suspended")),
         "backup": ("backing", ("active", "stopped", "paused", "suspended")),
         "shelve": ("shelving", ("active", "stopped", "paused", "suspended")),

@@ -32,6 +32,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-deferred-delete:restore",
         "os-server-groups:create", "os-server-groups:delete",
         "os-server-tags:update", "os-server-tags:update_all", "os-server-tags:delete", "os-server-tags:delete_all",
+        "os-attach-interfaces:create", "os-attach-interfaces:delete",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",

@@ -18,6 +18,7 @@ from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
+from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
@@ -64,6 +65,7 @@ class ComputeServices:
     imaging: ServerImages
     moves: ServerMoves
     server_groups: ServerGroups
+    server_nics: ServerNics
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -128,7 +130,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
-        *InterfaceRoutes(s.servers, s.nics).routes(),
+        *InterfaceRoutes(s.servers, s.nics, s.server_nics).routes(),
         *ActionLogRoutes(s.servers).routes(),
         *FlavorRoutes(s.flavors, new_id).routes(),
         *KeypairRoutes(s.keypairs).routes(),

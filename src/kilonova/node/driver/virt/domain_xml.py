@@ -66,7 +66,7 @@ def build(host: Host, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tupl
         _add_disk(devices, *device)
     for nic in nics:
         if nic.bridge:
-            _add_nic(devices, nic)
+            devices.append(nic_element(nic))
     _add_consoles(devices, console_path(host.console_directory, spec.server_id))
     _add_rest(devices)
     return ElementTree.tostring(domain, encoding="unicode")
@@ -156,8 +156,9 @@ def _add_disk(devices: Element, disk: DiskDevice, target: str, serial: str) -> N
         driver.set("discard", "unmap")
 
 
-def _add_nic(devices: Element, nic: NicDevice) -> None:
-    element = SubElement(devices, "interface", type="bridge")
+def nic_element(nic: NicDevice) -> Element:
+    """A NIC as libvirt wants it, in a definition or by itself."""
+    element = Element("interface", type="bridge")
     SubElement(element, "mac", address=nic.mac)
     SubElement(element, "source", bridge=nic.bridge)
     SubElement(element, "target", dev=nic.device)
@@ -166,6 +167,7 @@ def _add_nic(devices: Element, nic: NicDevice) -> None:
         SubElement(element, "mtu", size=str(nic.mtu))
     # Guests boot from disk: the card's boot ROM would only cost start-up time.
     SubElement(element, "rom", enabled="no")
+    return element
 
 
 def _add_consoles(devices: Element, log: Path) -> None:

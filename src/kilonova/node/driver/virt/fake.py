@@ -18,7 +18,7 @@ from kilonova.node.driver.virt.event import EventHub
 from kilonova.node.driver.virt.fake_journal import FakeGuest, FakeJournal
 from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent, RunState
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Inventory
+from kilonova.wire.node import Diagnostics, DiskUse, Inventory, NicUse
 
 _CONSOLE_LIMIT = 8192
 _WIRE: WeakValueDictionary[str, FakeVirt] = WeakValueDictionary()
@@ -99,6 +99,7 @@ class FakeVirt:
         await self._act("define", spec.server_id, spec.fake)
         guest = self._guests.get(spec.server_id) or FakeGuest(server_id=spec.server_id, fence=spec.fence)
         guest.fence, guest.name, guest.script = spec.fence, spec.name, dict(spec.fake)
+        guest.nics, guest.memory_mb, guest.vcpus = tuple(nic.mac for nic in nics), spec.memory_mb, spec.vcpus
         self._journal.save(guest)
 
     async def power_on(self, server_id: str) -> None:
@@ -192,6 +193,44 @@ class FakeVirt:
         await self._act("copy_root", server_id)
         self._require(server_id)
 
+    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
+        """The guest tells on its console what comes and goes."""
+        await self._act("rewire", server_id)
+        guest, wanted = self._running(server_id), tuple(nic.mac for nic in nics)
+        said = [f"NIC {mac} is there" for mac in wanted if mac not in guest.nics]
+        said += [f"NIC {mac} is gone" for mac in guest.nics if mac not in wanted]
+        guest.nics = wanted
+        self._say(guest, *said)
+        self._journal.save(guest)
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        """`agent`: `none` in a guest's script lets it have no agent."""
+        await self._act("set_password", server_id)
+        guest = self._running(server_id)
+        if guest.script.get("agent") == "none":
+            raise DriverError("no_agent", "The guest's agent does not answer.")
+        self._say(guest, f"The password of {user} was changed")
+        self._journal.save(guest)
+
+    async def interrupt(self, server_id: str) -> None:
+        """The guest tells on its console that it was interrupted."""
+        await self._act("interrupt", server_id)
+        guest = self._running(server_id)
+        self._say(guest, "NMI received: crash dump written")
+        self._journal.save(guest)
+
+    async def diagnose(self, server_id: str) -> Diagnostics:
+        """A simulated guest uses a hundredth of its processors, all of its memory, and nothing else."""
+        await self._act("diagnose", server_id)
+        guest = self._running(server_id)
+        uptime = max(0.0, self._clock.now() / 1e6 - guest.since)
+        return Diagnostics(
+            state=guest.state, uptime=int(uptime), cpus=(int(uptime * 1e7),) * guest.vcpus,
+            memory_mb=guest.memory_mb, memory_used_mb=guest.memory_mb,
+            nics=tuple(NicUse(name=f"nic{n}", mac=mac) for n, mac in enumerate(guest.nics)),
+            disks=(DiskUse(name="vda"),),
+        )  # fmt: skip
+
     async def expect(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
         """What comes is announced by address, fence and name."""
         await self._act("expect", spec.server_id, spec.fake)
@@ -201,9 +240,7 @@ class FakeVirt:
         """Over a wire between simulated hosts of one process; a host that is not started is not reached."""
         await self._act("send", server_id)
         progress(50)
-        guest = self._require(server_id)
-        if guest.state not in ("running", "paused"):
-            raise DriverError("not_running", "The guest does not run.")
+        guest = self._running(server_id)
         address, fence, name = msgspec.json.decode(reception, type=tuple[str, int, str])
         there = _WIRE.get(address)
         if there is None:
@@ -217,7 +254,7 @@ class FakeVirt:
         await self._act("hurry", server_id)
 
     def _arrive(self, guest: FakeGuest, fence: int, name: str) -> None:
-        arrived = FakeGuest(server_id=guest.server_id, fence=fence, name=name, script=guest.script, boots=guest.boots)
+        arrived = msgspec.structs.replace(guest, fence=fence, name=name, console="")
         self._journal.starts += 1
         arrived.starts, arrived.since = self._journal.starts, self._clock.now() / 1e6
         self._guests[guest.server_id] = arrived
@@ -260,16 +297,24 @@ class FakeVirt:
             raise DriverError("no_such_guest", "The host does not know this guest.")
         return guest
 
+    def _running(self, server_id: str) -> FakeGuest:
+        guest = self._require(server_id)
+        if guest.state not in ("running", "paused"):
+            raise DriverError("not_running", "The guest does not run.")
+        return guest
+
+    def _say(self, guest: FakeGuest, *lines: str) -> None:
+        guest.console = (guest.console + "".join(f"{line}\n" for line in lines))[-_CONSOLE_LIMIT:]
+
     def _boot(self, guest: FakeGuest) -> None:
         guest.boots += 1
-        lines = (
+        self._say(
+            guest,
             "[    0.000000] Linux version 6.1.0-kilonova-fake (simulated)",
             f"[    0.{300 + guest.boots % 700:03d}000] Run /sbin/init as init process",
             f"KILONOVA READY instance={guest.server_id} boot={guest.starts}.{guest.boots} "
             f"hostname={guest.name or 'guest'} source=fake uptime=0.50",
-            "",
         )
-        guest.console = (guest.console + "\n".join(lines))[-_CONSOLE_LIMIT:]
 
     async def _act(self, method: str, server_id: str = "", fake: dict[str, str] | None = None) -> None:
         """What scripts say about this call: of the host, then of the guest."""

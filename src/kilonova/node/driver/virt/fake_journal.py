@@ -29,6 +29,9 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     name: str = ""
     script: dict[str, str] = {}
     console: str = ""
+    nics: tuple[str, ...] = ()
+    memory_mb: int = 0
+    vcpus: int = 1
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):

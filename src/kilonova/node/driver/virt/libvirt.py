@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from xml.etree import ElementTree
 
 import msgspec
 
 from kilonova import __version__
 from kilonova.kit.log import Logger
 from kilonova.node.driver.failure import DriverError
-from kilonova.node.driver.virt import console_log, domain_xml, libvirt_copy, libvirt_move
+from kilonova.node.driver.virt import console_log, domain_xml, libvirt_attend, libvirt_copy, libvirt_move
 from kilonova.node.driver.virt.domain_xml import Accelerator, Host, console_path
 from kilonova.node.driver.virt.event import EventHub
 from kilonova.node.driver.virt.libvirt_connection import LibvirtConnection, load_libvirt
-from kilonova.node.driver.virt.libvirt_domain import describe, find, is_off, owner_of, power_off_action, translate
+from kilonova.node.driver.virt.libvirt_domain import (
+    describe,
+    describe_cpu,
+    find,
+    is_off,
+    owner_of,
+    power_off_action,
+    translate,
+)
 from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Inventory
+from kilonova.wire.node import Diagnostics, Inventory
 
 T = TypeVar("T")
 
@@ -103,7 +109,7 @@ class LibvirtVirt:
                 memory_overhead_mb=_OVERHEAD_MB[self._host.accelerator],
                 hypervisor_type=connection.getType(),
                 hypervisor_version=connection.getVersion(),
-                cpu_info=_describe_cpu(connection.getCapabilities()),
+                cpu_info=describe_cpu(connection.getCapabilities()),
                 capabilities={
                     "kvm": self._host.accelerator == "kvm",
                     "soft_reboot": True,
@@ -238,6 +244,20 @@ class LibvirtVirt:
     async def copy_root(self, server_id: str, target: Path) -> None:
         await libvirt_copy.copy_root(self._libvirt, partial(self._with, server_id), target)
 
+    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
+        await libvirt_attend.rewire(self._libvirt, partial(self._with, server_id), nics)
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        domain = await self._with(server_id, lambda domain: domain)
+        work = partial(libvirt_attend.set_password, self._libvirt, domain, user, password)
+        await asyncio.get_running_loop().run_in_executor(self._agents, work)
+
+    async def interrupt(self, server_id: str) -> None:
+        await self._with(server_id, partial(libvirt_attend.interrupt, self._libvirt))
+
+    async def diagnose(self, server_id: str) -> Diagnostics:
+        return await self._with(server_id, partial(libvirt_attend.diagnose, self._libvirt, self._cloud_id))
+
     async def expect(self, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
         if not self._listens_at:
             raise DriverError("no_reception", "The host takes no guests that run: its libvirt listens for none")
@@ -371,21 +391,3 @@ class LibvirtVirt:
             if now - last < _SAME_RESET_SECONDS:
                 return
         self._hub.publish(event)
-
-
-def _describe_cpu(capabilities: str) -> str:
-    """The host's processor as Nova shows it in `cpu_info`: JSON with arch, model, vendor, topology, features."""
-    cpu = ElementTree.fromstring(capabilities).find("host/cpu")  # noqa: S314 (libvirtd's own answer)
-    if cpu is None:
-        return ""
-    topology = cpu.find("topology")
-    names = ("cells", "sockets", "dies", "cores", "threads")
-    return json.dumps(
-        {
-            "arch": cpu.findtext("arch", ""),
-            "model": cpu.findtext("model", ""),
-            "vendor": cpu.findtext("vendor", ""),
-            "topology": {n: int(topology.get(n, "1")) for n in names} if topology is not None else {},
-            "features": sorted(feature.get("name", "") for feature in cpu.iterfind("feature")),
-        }
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,24 @@ def translate(libvirt: Any, server_id: str, event: int, detail: int) -> PowerEve
 def power_off_action(text: str) -> str:
     """`on_poweroff` of a domain's live XML."""
     return ElementTree.fromstring(text).findtext("on_poweroff", "")  # noqa: S314 (libvirtd's own answer)
+
+
+def describe_cpu(capabilities: str) -> str:
+    """The host's processor as Nova shows it in `cpu_info`: JSON with arch, model, vendor, topology, features."""
+    cpu = ElementTree.fromstring(capabilities).find("host/cpu")  # noqa: S314 (libvirtd's own answer)
+    if cpu is None:
+        return ""
+    topology = cpu.find("topology")
+    names = ("cells", "sockets", "dies", "cores", "threads")
+    return json.dumps(
+        {
+            "arch": cpu.findtext("arch", ""),
+            "model": cpu.findtext("model", ""),
+            "vendor": cpu.findtext("vendor", ""),
+            "topology": {n: int(topology.get(n, "1")) for n in names} if topology is not None else {},
+            "features": sorted(feature.get("name", "") for feature in cpu.iterfind("feature")),
+        }
+    )
 
 
 def _translate_state(libvirt: Any, domain: Any, state: int, reason: int) -> RunState:

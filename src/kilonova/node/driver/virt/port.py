@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Inventory
+from kilonova.wire.node import Diagnostics, Inventory
 
 Role = Literal["root", "ephemeral", "swap", "config", "rescue"]
 RunState = Literal["running", "stopped", "paused", "suspended", "crashed", "moving"]
@@ -120,6 +120,23 @@ class DiskCopier(Protocol):
         goes on; its file systems are quiet at that moment where its agent can see to it."""
 
 
+class Attendant(Protocol):
+    """What is done to guests that run. Raises `not_running` for those that do not."""
+
+    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
+        """Make a running or paused guest have exactly these NICs; those that it has stay as they are. Raises `nic_held`
+        when it does not let one go."""
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        """Change a user's password by the guest's agent. Raises `no_agent` when none is there."""
+
+    async def interrupt(self, server_id: str) -> None:
+        """Send a non-maskable interrupt, at which a guest may write its memory down."""
+
+    async def diagnose(self, server_id: str) -> Diagnostics:
+        """What a running guest used since it was started."""
+
+
 class Mover(Protocol):
     """Takes guests to other hosts while they run."""
 
@@ -136,5 +153,5 @@ class Mover(Protocol):
         """Let a guest that is being sent stand still for as long as the rest takes."""
 
 
-class Virt(VirtDriver, DiskCopier, Mover, Protocol):
+class Virt(VirtDriver, DiskCopier, Attendant, Mover, Protocol):
     """All that a host's hypervisor does."""
