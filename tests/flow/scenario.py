@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import msgspec
 from world import ADMIN, FLAVOR, IMAGE, World, steps_of
 
 from kilonova.cloud.host import store as hosts
+from kilonova.cloud.network.model import NicRequest
 from kilonova.core.context import ALL
+from kilonova.core.errors import Failure
 
 Count = Callable[[str, str], None]
 LARGER = msgspec.structs.replace(FLAVOR, id="2", name="m1.less", memory_mb=128, root_gb=2)
@@ -120,6 +123,18 @@ async def _rebuild(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _attach(world: World, server_id: str) -> str:
+    with suppress(Failure):  # nobody waits for it here
+        await world.nics.attach(ADMIN, ALL, server_id, NicRequest())
+    return server_id
+
+
+async def _detach(world: World, server_id: str) -> str:
+    *_, last = await world.network.ports(server_id)
+    await world.nics.detach(ADMIN, ALL, server_id, last.id)
+    return server_id
+
+
 async def _image(world: World, server_id: str) -> str:
     await world.imaging.create(ADMIN, ALL, server_id, "copy", {})
     return server_id
@@ -219,6 +234,8 @@ SCENARIOS = {
     "rescue": Scenario("server_rescue", World.boot, _rescue, "rescued", "active", 1),
     "unrescue": Scenario("server_unrescue", _after(_rescue), _unrescue, "active", "rescued", 1),
     "rebuild": Scenario("server_rebuild", World.boot, _rebuild, "active", "active", 1, ("error",)),
+    "attach": Scenario("server_attach_interface", World.boot, _attach, "active", "active", 0),
+    "detach": Scenario("server_detach_interface", _after(_attach), _detach, "active", "active", 0),
     "image": Scenario("server_image", World.boot, _image, "active", "active", 0),
     "backup": Scenario("server_backup", _after(_stop), _backup, "stopped", "stopped", 0),
     "soft delete": Scenario("server_soft_delete", World.boot, _put_aside, "soft_deleted", "active", 0),
@@ -255,7 +272,9 @@ async def check(world: World, server_id: str, allowed: tuple[str, ...]) -> str:
         server = await world.rest(server_id)
         at = server.phase if server else GONE
         assert at != "error" or (server and server.fault and server.fault["message"])
-        return at in allowed and (at not in POWERS or await world.power(server_id) in POWERS[at])
+        if at not in allowed or (at in POWERS and await world.power(server_id) not in POWERS[at]):
+            return False
+        return at != "active" or await world.wired(server_id)
 
     await world.until(agrees, f"one of {allowed}", server_id)
     await world.clean()

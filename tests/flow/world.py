@@ -228,7 +228,7 @@ class World:
         """Another worker; on SQLite, where there is one process, it is also the one that accepts requests."""
         life = Life(self.db, self.bus)
         given: dict[str, Any] = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
-        given |= {"images": self.images.service}
+        given |= {"images": self.images.service, "attachments": self.attachments}
         given |= {"blobs": self.images.blobs, "source": self.images.source}
         flows = [cls(**{name: given[name] for name in _needs(cls)}) for cls in flow_classes()]
         for flow in flows:
@@ -356,6 +356,14 @@ class World:
         running = [w.host_id for w in worlds if w.guests.get(server_id) == "running" and w.host_id not in owed]
         assert len(running) < 2, f"{server_id} runs on {running}"
         return next((w.guests[server_id] for w in worlds if server_id in w.guests and w.host_id == here), "absent")
+
+    async def wired(self, server_id: str) -> bool:
+        """Whether a running guest has the NICs that its server's row and the ports tell of."""
+        server = await self.service.get(ALL, server_id)
+        ports = await self.network.ports(server_id)
+        told = await self.truth.diagnose(server.host_id or "", server_id)
+        macs = [nic.mac for nic in told.nics]
+        return macs == [port.mac for port in ports] and [nic.mac for nic in server.nics] == macs
 
     async def boots(self, server_id: str) -> int:
         """How often the guest has booted, by its console."""

@@ -70,6 +70,7 @@ class Networks:
             for port_id in port_ids:
                 await self._net.remove_port(port_id)
                 self._held.pop(("port", port_id), None)
+                self._found.pop(("port", port_id), None)
 
     async def bring_to(self, versions: Iterable[Version]) -> None:
         """Make the host hold exactly these documents."""
@@ -122,7 +123,11 @@ class Networks:
             await self._metadata.serve(doc.network_id, *listening)
 
     async def _apply_port(self, port: PortDoc) -> PortDevice:
+        key: tuple[DocKind, str] = ("port", port.port_id)
         async with self._lock:
+            if key not in self._held:
+                # Until a digest has told its version: one that is taken back before that goes too.
+                self._found[key] = Version(kind="port", id=port.port_id, version=0)
             return await self._net.apply_port(port)
 
     async def _removed(self, kind: DocKind, identifier: str) -> bool:

@@ -53,7 +53,7 @@ class Attachments:
 
     def find(self, tx: Tx, server_id: str, port_id: str) -> Port:
         """The port of a server's NIC. Raises NotFound."""
-        for port in self._nics(tx, server_id):
+        for port in self._nics(tx, server_id, lock=False):
             if port.id == port_id:
                 return port
         raise NotFound(f"Port {port_id[:64]} is not attached to instance {server_id}")
@@ -74,8 +74,8 @@ class Attachments:
                 raise Invalid("Multiple possible networks found, use a Network ID to be more specific.")
         return self._allocation.check_one(tx, context, request)
 
-    def _nics(self, tx: Tx, server_id: str) -> list[Port]:
-        found = port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=True)
+    def _nics(self, tx: Tx, server_id: str, *, lock: bool = True) -> list[Port]:
+        found = port_store.of_device(tx, [server_id], OWNER_COMPUTE, lock=lock)
         return [port for port in found if port.nic_index is not None]
 
     def _set(self, tx: Tx, port: Port, status: str) -> Port:

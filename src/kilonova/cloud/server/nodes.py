@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 
-from kilonova.core.errors import Failure, NotFound, Unavailable
+from kilonova.core.errors import Conflict, Failure, NotFound, Unavailable
 from kilonova.kit.bus import Bus
 from kilonova.kit.db import Tx
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Answer, Ask, Nudge, World
+from kilonova.wire.node import Answer, Ask, Diagnostics, Nudge, World
+
+_FAILURES: Final[Mapping[str, type[Failure]]] = {
+    "no_such_guest": NotFound,
+    "not_running": Conflict,
+    "no_agent": Conflict,
+}
+"""What the codes of drivers mean to who asked; all others are Unavailable."""
 
 
 class Nodes:
@@ -34,10 +44,24 @@ class Nodes:
             raise Unavailable("The node does not tell what it has")
         return world
 
+    async def diagnose(self, host_id: str, server_id: str) -> Diagnostics:
+        """What a running guest used. Raises Conflict for one that does not run, Unavailable."""
+        found = (await self._ask(host_id, Ask(question="diagnose", server_id=server_id))).diagnostics
+        if found is None:
+            raise Unavailable("The node does not tell what the guest used")
+        return found
+
+    async def set_password(self, host_id: str, server_id: str, user: str, password: str) -> None:
+        """Change a user's password inside a running guest. Raises Conflict when its agent does not do it."""
+        await self._ask(host_id, Ask(question="set_password", server_id=server_id, user=user, secret=password))
+
+    async def interrupt(self, host_id: str, server_id: str) -> None:
+        """Send a running guest a non-maskable interrupt. Raises Conflict for one that does not run, Unavailable."""
+        await self._ask(host_id, Ask(question="interrupt", server_id=server_id))
+
     async def _ask(self, host_id: str, question: Ask) -> Answer:
         data = await self._bus.call(f"node.{host_id}.ask", msgspec.msgpack.encode(question), self._patience)
         answer = msgspec.msgpack.decode(data, type=Answer)
         if answer.error:
-            failure: type[Failure] = NotFound if answer.error.startswith("no such") else Unavailable
-            raise failure(answer.error)
+            raise _FAILURES.get(answer.code, Unavailable)(answer.error)
         return answer
