@@ -28,6 +28,7 @@ from kilonova.cloud.network.port_service import NewPort
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.group import ServerGroups
@@ -121,6 +122,7 @@ class Site:
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
+            attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,

@@ -53,6 +53,7 @@ from kilonova.cloud.quota.store import set_limit
 from kilonova.cloud.server import consumer_store
 from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.group import ServerGroups
@@ -168,6 +169,7 @@ class Control:
         )  # fmt: skip
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
         self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
+        self.attendance = Attendance(self.db, self.operations, self.nodes, self.clock)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)

@@ -69,6 +69,7 @@ def _compute(control: Control) -> Service:
         moves=control.server_moves,
         server_groups=control.server_groups,
         server_nics=control.server_nics,
+        attendance=control.attendance,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

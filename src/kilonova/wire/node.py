@@ -218,6 +218,8 @@ class NicUse(msgspec.Struct, frozen=True, kw_only=True):
 class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
     """What a hypervisor says of a running guest. `cpus` are ns of each virtual processor, `uptime` is in seconds."""
 
+    driver: str
+    hypervisor: str
     state: str
     uptime: int
     cpus: tuple[int, ...]

@@ -79,6 +79,26 @@ class Operations:
             self.hint(tx, due=(identifier,))
         return identifier
 
+    def record(
+        self,
+        tx: Tx,
+        subject: Lock,
+        action: str,
+        *,
+        project_id: str,
+        user_id: str,
+        request_id: str,
+        started_at: int,
+        error: str | None = None,
+    ) -> None:
+        """Write down what was done at once, as an operation that has ended; it took no lock."""
+        identifier = self._new_id()
+        op = Operation(
+            id=identifier, flow="", action=action, step="", subject=subject, frame={}, project_id=project_id,
+            user_id=user_id, request_id=request_id, created_at=started_at, step_at=started_at, root_id=identifier,
+        )  # fmt: skip
+        store.record(tx, op, "done" if error is None else "failed", None if error is None else {"message": error})
+
     def supersede(self, tx: Tx, lock: Lock) -> list[str]:
         """End the running operation that holds `lock`, without undo, and free its locks; the caller takes charge."""
         ended = store.supersede(tx, lock)

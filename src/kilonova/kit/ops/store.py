@@ -203,13 +203,18 @@ def finish(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) ->
         tx.execute(_UNLOCK, {"which": op.id})
     if tx.execute(_END, _ours(op)).rowcount != 1:
         raise Lost(f"Operation {op.id} is not ours any more")
+    record(tx, op, outcome, error)
+    return [] if op.parent_id is None else notify(tx, Lock("operation", op.id))
+
+
+def record(tx: Tx, op: Operation, outcome: str, error: dict[str, Any] | None) -> None:
+    """Write into history how an operation ended."""
     row: dict[str, Any] = {
         "id": op.id, "flow": op.flow, "action": op.action, "kind": op.subject.kind, "subject_id": op.subject.id,
         "project_id": op.project_id, "user_id": op.user_id, "request_id": op.request_id, "step": op.step,
         "frame": op.frame, "parent_id": op.parent_id, "created_at": op.created_at,
     }  # fmt: skip
     tx.execute(_RECORD, {**row, "outcome": outcome, "error": error, "finished_at": tx.now})
-    return [] if op.parent_id is None else notify(tx, Lock("operation", op.id))
 
 
 def supersede(tx: Tx, lock: Lock) -> list[str]:

@@ -22,7 +22,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-attach-interfaces:show", "server-metadata:index",
         "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
-        "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",
+        "compute:server:topology:index", "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",
         "os-simple-tenant-usage:show", "os-server-groups:index", "os-server-groups:show",
     ),
     _MEMBER: (
@@ -32,7 +32,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-deferred-delete:restore",
         "os-server-groups:create", "os-server-groups:delete",
         "os-server-tags:update", "os-server-tags:update_all", "os-server-tags:delete", "os-server-tags:delete_all",
-        "os-attach-interfaces:create", "os-attach-interfaces:delete",
+        "os-admin-password", "servers:trigger_crash_dump", "os-attach-interfaces:create", "os-attach-interfaces:delete",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
         "os-console-output", "os-deferred-delete:force", "server-metadata:create", "server-metadata:update",
@@ -45,6 +45,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
     ),
     _ADMIN: (
         "os-simple-tenant-usage:list", "os-server-groups:index:all_projects",
+        "os-server-diagnostics", "compute:server:topology:host:index",
         "os-migrate-server:migrate:host", "os-migrate-server:migrate_live:host",
         "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",

@@ -15,6 +15,7 @@ from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.group_service import GroupService
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
+from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
@@ -37,6 +38,7 @@ from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
+from kilonova.edge.openstack.compute.server.attendance import AttendanceRoutes
 from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
 from kilonova.edge.openstack.compute.server.imaging import ImagingRoutes
@@ -66,6 +68,7 @@ class ComputeServices:
     moves: ServerMoves
     server_groups: ServerGroups
     server_nics: ServerNics
+    attendance: Attendance
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -120,6 +123,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     return [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
+        *AttendanceRoutes(s.servers, s.attendance).routes(),
         *PowerRoutes(s.actions).routes(),
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),

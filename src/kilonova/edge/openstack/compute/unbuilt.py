@@ -11,14 +11,13 @@ _S: Final = "/servers/{server_id}"
 
 _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
     (1, None): (
-        f"{_S}/diagnostics", f"{_S}/os-security-groups",
+        f"{_S}/os-security-groups",
         f"{_S}/os-server-password", f"{_S}/os-volume_attachments", f"{_S}/os-volume_attachments/{{volume_id}}",
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
         "/os-console-auth-tokens/{token}", "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
         "/os-quota-class-sets/{class_id}", "/os-server-external-events",
     ),
     (6, None): (f"{_S}/remote-consoles",),
-    (78, None): (f"{_S}/topology",),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),
     (1, 35): (
         "/images", "/images/detail", "/images/{image_id}", "/os-baremetal-nodes", "/os-baremetal-nodes/{node_id}",

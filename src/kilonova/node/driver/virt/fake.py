@@ -225,8 +225,8 @@ class FakeVirt:
         guest = self._running(server_id)
         uptime = max(0.0, self._clock.now() / 1e6 - guest.since)
         return Diagnostics(
-            state=guest.state, uptime=int(uptime), cpus=(int(uptime * 1e7),) * guest.vcpus,
-            memory_mb=guest.memory_mb, memory_used_mb=guest.memory_mb,
+            driver="fake", hypervisor="fake", state=guest.state, uptime=int(uptime),
+            cpus=(int(uptime * 1e7),) * guest.vcpus, memory_mb=guest.memory_mb, memory_used_mb=guest.memory_mb,
             nics=tuple(NicUse(name=f"nic{n}", mac=mac) for n, mac in enumerate(guest.nics)),
             disks=(DiskUse(name="vda"),),
         )  # fmt: skip

@@ -70,6 +70,8 @@ def diagnose(libvirt: Any, cloud_id: str, domain: Any) -> Diagnostics:
     [(_, stats)] = domain.connect().domainListGetStats([domain])
     macs = _macs(domain.XMLDesc())
     return Diagnostics(
+        driver="libvirt",
+        hypervisor=str(domain.connect().getType()).lower(),
         state=guest.state,
         uptime=max(0, int(time() - guest.since)) if guest.since else 0,
         cpus=tuple(int(stats.get(f"vcpu.{n}.time", 0)) for n in range(stats.get("vcpu.current", 0))),

@@ -18,12 +18,11 @@ Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
 _ALWAYS: Final = (
-    "changePassword", "injectNetworkInfo", "addSecurityGroup",
+    "injectNetworkInfo", "addSecurityGroup",
     "removeSecurityGroup",
 )  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
     **dict.fromkeys(_ALWAYS, (1, None)),
-    "trigger_crash_dump": (17, None),
     **dict.fromkeys(("os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"), (1, 5)),
     **dict.fromkeys(("addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"), (1, 43)),
     **dict.fromkeys(("resetNetwork", "os-getRDPConsole"), (1, 3)),

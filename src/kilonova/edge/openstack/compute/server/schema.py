@@ -24,6 +24,7 @@ from kilonova.edge.openstack.compute.schema import (
 from kilonova.kit.http import VersionedSchemas, multi
 from kilonova.kit.http.schema import JsonSchema
 
+PASSWORD: Final[JsonSchema] = {"type": "string", "maxLength": 255, "format": "printable"}
 TAG: Final[JsonSchema] = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
 _LONG: Final[JsonSchema] = {"type": "string", "maxLength": 255}
 _ONE_OR_MORE: Final[JsonSchema] = {"oneOf": [UUID, {"type": "array", "items": UUID}]}
@@ -75,7 +76,7 @@ _CREATE: Final[dict[str, JsonSchema]] = {
     "name": NAME,
     "imageRef": {"oneOf": [UUID, {"type": "string", "maxLength": 0}]},
     "flavorRef": {"type": ["string", "integer"], "minLength": 1, "maxLength": 255, "minimum": 0},
-    "adminPass": {"type": "string", "maxLength": 255, "format": "printable"},
+    "adminPass": PASSWORD,
     "metadata": METADATA,
     "networks": _networks({"type": "string", "maxLength": 255}, tagged=False),
     "OS-DCF:diskConfig": _DISK,

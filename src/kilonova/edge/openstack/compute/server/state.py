@@ -81,11 +81,12 @@ def phases_of(status: str) -> list[str]:
 def refusal(failure: Conflict, verb: str, server_id: str) -> Conflict:
     """A refused move in Nova's words; other conflicts as they are."""
     phase, event = str(failure.facts.get("state")), str(failure.facts.get("event"))
-    if phase not in STATES or event not in MACHINE.moves:
+    allowed = MACHINE.sources(event) if event in MACHINE.moves else failure.facts.get("allowed")
+    if phase not in STATES or not allowed:
         return failure
     state = STATES[phase]
     # It is the task that is in the way where the resting state alone would allow it.
-    busy = state.task is not None and resting(phase) in MACHINE.sources(event)
+    busy = state.task is not None and resting(phase) in allowed
     attribute, value = ("task_state", state.task) if busy else ("vm_state", state.vm)
     return Conflict(
         f"Cannot '{verb}' instance {server_id} while it is in {attribute} {value}", event=event, state=phase
