@@ -13,7 +13,7 @@ from kilonova.cloud.network import document_store, port_store
 from kilonova.cloud.network.bootstrap import Layout, bootstrap
 from kilonova.cloud.network.group_service import NewGroup, NewRule
 from kilonova.cloud.network.herald import Herald
-from kilonova.cloud.network.model import Change, Listing, NicRequest, WantedIp
+from kilonova.cloud.network.model import Change, Listing, NicRequest, NicsTold, WantedIp
 from kilonova.cloud.network.network_service import NewNetwork
 from kilonova.cloud.network.port_service import NewPort
 from kilonova.cloud.network.subnet_service import NewSubnet
@@ -91,7 +91,7 @@ async def test_allocation_is_idempotent_and_moves(cloud: Cloud) -> None:
         assert [d.port_id for d in docs] == [n.port_id for n in made]
         assert len(docs[1].rules) == 4
         assert docs[0].hostname == "one"
-    assert await cloud.db.read(lambda tx: allocation.nics(tx, ["s1", "s2"])) == {"s1": made}
+    assert await cloud.db.read(lambda tx: allocation.told(tx, ["s1", "s2"])) == {"s1": NicsTold(made, ("default",))}
     with pytest.raises(Conflict):
         await allocation.check(ANN, [NicRequest(port_id=brought.id)], (), 1)
     with pytest.raises(Conflict):

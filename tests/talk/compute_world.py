@@ -13,6 +13,7 @@ import httpx
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.model import NewImage
@@ -110,8 +111,10 @@ class Site:
         self.placement = Placement(db, self.clock, random.Random(1))
         self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
-        self.ground = Ground(db, new_uuid, mac_source(random.Random(1).randbytes), lambda _: None)
+        mac = mac_source(random.Random(1).randbytes)
+        self.ground = Ground(db, new_uuid, mac, lambda change: self.address_book.notify(change))
         self.networks = NetworkServices(self.ground)
+        self.address_book = AddressBook(db, self.clock, self.networks.allocation, pause=0.02)
         self.blobs = DirectoryBlobs(place / "images", keep_free=0)
         self.images = ImageService(db, self.blobs, self.ops)
         self.uploads = ImageUpload(db, self.blobs, self.clock)
@@ -125,8 +128,8 @@ class Site:
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
-            nics=self.networks.allocation, quotas=self.quotas, hosts=HostService(db), console=self.console,
-            aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists, groups=self.networks.groups,
+            networks=self.networks, quotas=self.quotas, hosts=HostService(db), console=self.console,
+            aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists,
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
@@ -170,6 +173,7 @@ class Site:
         self.image = await self.add_image("guest")
         self.network = (await self.networks.allocation.check(caller("ann"), None, [])).nics[0].network_id
         await self.link.start()
+        await self.address_book.start()
         for number in range(1, hosts + 1):
             await self.add_host(f"host{number}")
         if work:
@@ -188,6 +192,7 @@ class Site:
         for agent in self.agents:
             await agent.stop()
         await self.link.stop()
+        await self.address_book.stop()
         await self.keypairs.close()
         await self.uploads.close()
         await self.blobs.close()

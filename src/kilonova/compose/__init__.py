@@ -60,6 +60,7 @@ class Cloud:
         await self._server.ready.wait()
         await control.link.start()
         await control.herald.start()
+        await control.address_book.start()
         await control.engine.start()
         for sweep in control.sweeps():
             self._periodic.add(*sweep)
@@ -79,6 +80,7 @@ class Cloud:
         await self.control.engine.stop()
         await asyncio.gather(*(agent.stop() for agent in self._agents))
         await self.control.herald.stop()
+        await self.control.address_book.stop()
         await self.control.link.stop()
         await self.control.bus.close()
         await self.control.uploads.close()

@@ -10,6 +10,7 @@ from typing import Final
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
+from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.flow.image_import import ImageImport
 from kilonova.cloud.host.model import Ratio
@@ -45,6 +46,7 @@ from kilonova.cloud.network.allocation import Allocation
 from kilonova.cloud.network.bootstrap import Layout, bootstrap
 from kilonova.cloud.network.ground import Ground
 from kilonova.cloud.network.herald import Herald
+from kilonova.cloud.network.model import Change
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.placement.service import PlacementServices
 from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
@@ -152,8 +154,13 @@ class Control:
         self.resources = PlacementServices(self.db, consumer_store)
         self.census = Census(self.db)
         self.herald = Herald(self.db, self.clock, lambda host_ids: self.link.tell_of_networks(host_ids))
-        self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), self.herald.notify)
+        self.ground = Ground(self.db, new_uuid, mac_source(os.urandom), self._network_changed)
         self.networks = NetworkServices(self.ground)
+        self.address_book = AddressBook(self.db, self.clock, self.networks.allocation)
+
+    def _network_changed(self, change: Change) -> None:
+        self.herald.notify(change)
+        self.address_book.notify(change)
 
     def _build_servers(self, sole: bool) -> None:
         chance = random.SystemRandom()

@@ -73,13 +73,12 @@ def _compute(control: Control) -> Service:
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,
-        nics=control.networks.allocation,
+        networks=control.networks,
         quotas=control.quotas,
         hosts=control.hosts,
         aggregates=control.aggregates,
         console=control.console,
         project_exists=control.project_exists,
-        groups=control.networks.groups,
     )
     gate = _gate(control, "compute", COMPUTE_RULES)
     return build_compute(services, gate, control.cloud_id, observe=control.metrics.observe_request)

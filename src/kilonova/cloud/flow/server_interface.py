@@ -3,13 +3,13 @@ next start."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.flow import landing
 from kilonova.cloud.flow.power import POWERS, PowerFlow, missing
-from kilonova.cloud.network.model import Nic
+from kilonova.cloud.network.model import NicsTold
 from kilonova.cloud.server import store
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nic import view_of
@@ -23,8 +23,8 @@ from kilonova.kit.ops import Fail, Next, Run
 class Network(landing.Network, Protocol):
     """The part of the network service that NICs need."""
 
-    def nics(self, tx: Tx, server_ids: list[str]) -> dict[str, tuple[Nic, ...]]:
-        """NICs by server, in their order."""
+    def told(self, tx: Tx, server_ids: Sequence[str]) -> Mapping[str, NicsTold]:
+        """What there is to say of servers' NICs."""
 
 
 class Attachments(Protocol):
@@ -72,7 +72,8 @@ class _Rewire(PowerFlow):
         return ""
 
     def _views(self, tx: Tx, server: Server) -> dict[str, Any]:
-        return {"nics": tuple(view_of(nic) for nic in self._network.nics(tx, [server.id]).get(server.id, ()))}
+        told = self._network.told(tx, [server.id]).get(server.id)
+        return {"nics": tuple(view_of(nic) for nic in told.nics) if told else ()}
 
     def _give_back(self, tx: Tx, run: Run) -> None:
         """What a failure takes back."""

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from kilonova.cloud.network import address_store, document_store, group_store, network_store, port_store, subnet_store
+from kilonova.cloud.network import (
+    address_store,
+    document_store,
+    floating_store,
+    group_store,
+    network_store,
+    port_store,
+    subnet_store,
+)
 from kilonova.cloud.network import port as porting
 from kilonova.cloud.network.address import holds, parse_address, parse_prefix
 from kilonova.cloud.network.ground import Ground, sight
@@ -24,6 +32,7 @@ from kilonova.cloud.network.model import (
     Nic,
     NicAddress,
     NicRequest,
+    NicsTold,
     Port,
     WantedIp,
 )
@@ -113,14 +122,28 @@ class Allocation:
         """A server's NICs as its host needs them, in their order."""
         return document_store.port_docs(tx, server_id, host_id)
 
-    def nics(self, tx: Tx, server_ids: Iterable[str]) -> dict[str, tuple[Nic, ...]]:
-        """NICs by server, in their order; servers without any are absent."""
+    def told(self, tx: Tx, server_ids: Sequence[str]) -> dict[str, NicsTold]:
+        """What there is to say of servers' NICs; servers without any are absent."""
         found: dict[str, list[Port]] = {}
         for port in port_store.of_device(tx, server_ids, OWNER_COMPUTE):
             if port.nic_index is not None:
                 found.setdefault(port.device_id, []).append(port)
-        nics = iter(_nics(tx, [p for ports in found.values() for p in ports]))
-        return {server: tuple(next(nics) for _ in ports) for server, ports in found.items()}
+        every = [p for ports in found.values() for p in ports]
+        outside = floating_store.leading_to_ports(tx, [p.id for p in every])
+        nics = iter([replace(nic, floating=tuple(outside.get(nic.port_id, ()))) for nic in _nics(tx, every)])
+        names = group_store.known(tx, ALL, {g for p in every for g in p.groups})
+        return {
+            server: NicsTold(
+                tuple(next(nics) for _ in ports),
+                tuple(dict.fromkeys(names[g] for p in ports for g in p.groups if g in names)),
+            )
+            for server, ports in found.items()
+        }
+
+    def servers_of(self, tx: Tx, port_ids: Sequence[str]) -> list[str]:
+        """The servers that have these ports."""
+        found = {p.device_id for p in port_store.by_ids(tx, port_ids) if p.nic_index is not None}
+        return sorted(found)
 
     async def ports(self, server_id: str) -> list[Port]:
         """The ports of a server's NICs, in their order."""

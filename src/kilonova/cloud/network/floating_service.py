@@ -157,6 +157,8 @@ class FloatingIpService:
         if port_id is None and fixed is not None:
             raise _bad("fixed_ip_address cannot be specified without a port_id")
         self.raise_router(tx, old.router_id)
+        if old.port_id is not None:
+            self._ground.tell(tx, Change("port", old.port_id))
         floating_store.change(tx, old.id, {"port_id": None, "fixed_address": None, "router_id": None})
         if port_id is not None:
             self._associate(tx, context, old, port_id, fixed)
@@ -178,6 +180,7 @@ class FloatingIpService:
             )
         floating_store.change(tx, row.id, {"port_id": port_id, "fixed_address": address, "router_id": router_id})
         self.raise_router(tx, router_id)
+        self._ground.tell(tx, Change("port", port_id))
 
 
 def _choose(port: Port, wanted: str | None) -> tuple[str, str]:

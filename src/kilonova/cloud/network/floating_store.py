@@ -137,6 +137,16 @@ def leading_to(tx: Tx, port_id: str, address: str, network_id: str) -> FloatingI
     return None if row is None else _assemble(tx, [row])[0]
 
 
+def leading_to_ports(tx: Tx, port_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """(fixed address, outside address) of what leads to these ports, by port."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for some in chunks(port_ids):
+        query = select(floating_ip.c.port_id, floating_ip.c.fixed_address, floating_ip.c.address)
+        for row in tx.execute(query.where(floating_ip.c.port_id.in_(some)).order_by(floating_ip.c.address)):
+            found.setdefault(row.port_id, []).append((row.fixed_address, row.address))
+    return found
+
+
 def of_routers(tx: Tx, router_ids: Iterable[str]) -> dict[str, list[FloatingIp]]:
     """Floating IPs by the router that they lead through, oldest first."""
     found: dict[str, list[FloatingIp]] = {}

@@ -360,7 +360,8 @@ class NicAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A port as its server sees it. `created`: it was made for the server and goes with it."""
+    """A port as its server sees it. `created`: it was made for the server and goes with it. `floating`: which address
+    is reached by which outside one, where that was asked for."""
 
     port_id: str
     network_id: str
@@ -369,3 +370,12 @@ class Nic:
     addresses: tuple[NicAddress, ...]
     created: bool
     tag: str
+    floating: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NicsTold:
+    """What there is to say of a server's NICs: themselves, in their order, and the names of their security groups."""
+
+    nics: tuple[Nic, ...]
+    groups: tuple[str, ...]

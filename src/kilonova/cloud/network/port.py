@@ -139,6 +139,8 @@ def remove_floating(tx: Tx, ground: Ground, rows: Collection[FloatingIp]) -> Non
         if one.router_id is not None:
             router_store.change(tx, one.router_id)
             ground.tell(tx, Change("router", one.router_id))
+        if one.port_id is not None:
+            ground.tell(tx, Change("port", one.port_id))
     remove(tx, ground, port_store.by_ids(tx, [one.floating_port_id for one in rows]))
 
 

@@ -39,13 +39,14 @@ class KeyCopy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NicView(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's view of one NIC; addresses as (subnet, address, IP version)."""
+    """A server's view of one NIC; addresses as (subnet, address, IP version); `floating`: (address, outside one)."""
 
     port_id: str
     network_id: str
     network_label: str
     mac: str
     addresses: tuple[tuple[str, str, int], ...] = ()
+    floating: tuple[tuple[str, str], ...] = ()
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,5 +85,6 @@ def view_of(nic: Nic) -> NicView:
         network_id=nic.network_id,
         network_label=nic.network_label,
         mac=nic.mac,
-        addresses=tuple(nic.addresses),
+        addresses=tuple((a.subnet_id, a.address, a.version) for a in nic.addresses),
+        floating=nic.floating,
     )

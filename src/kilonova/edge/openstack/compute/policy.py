@@ -22,7 +22,8 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-attach-interfaces:show", "server-metadata:index",
         "server-metadata:show", "os-instance-actions:list", "os-instance-actions:show",
         "os-quota-sets:show", "os-quota-sets:detail", "os-flavor-extra-specs:index", "os-flavor-extra-specs:show",
-        "compute:server:topology:index", "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",
+        "os-security-groups:list", "compute:server:topology:index",
+        "os-volumes-attachments:index", "os-server-tags:index", "os-server-tags:show",
         "os-simple-tenant-usage:show", "os-server-groups:index", "os-server-groups:show",
     ),
     _MEMBER: (
@@ -32,6 +33,8 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-deferred-delete:restore",
         "os-server-groups:create", "os-server-groups:delete",
         "os-server-tags:update", "os-server-tags:update_all", "os-server-tags:delete", "os-server-tags:delete_all",
+        "os-security-groups:add", "os-security-groups:remove", "os-multinic:add", "os-multinic:remove",
+        "os-floating-ips:add", "os-floating-ips:remove",
         "os-admin-password", "servers:trigger_crash_dump", "os-attach-interfaces:create", "os-attach-interfaces:delete",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",

@@ -11,8 +11,7 @@ from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.service import ImageService
 from kilonova.cloud.keypair.service import KeypairService
-from kilonova.cloud.network.allocation import Allocation
-from kilonova.cloud.network.group_service import GroupService
+from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
@@ -38,6 +37,7 @@ from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
+from kilonova.edge.openstack.compute.server.address import AddressActionRoutes
 from kilonova.edge.openstack.compute.server.attendance import AttendanceRoutes
 from kilonova.edge.openstack.compute.server.change import ChangeRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
@@ -59,8 +59,7 @@ ROOTS: Final = ("/v2.1", "/v2.1/{project_id:[0-9a-f-]+}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeServices:
-    """What the Compute API stands on. `project_exists` asks identity; `console` asks the node;
-    `groups` tells the names of security groups that a caller names by id (None: they are shown as they were named)."""
+    """What the Compute API stands on. `project_exists` asks identity; `console` asks the node."""
 
     servers: ServerService
     actions: ServerActions
@@ -72,13 +71,12 @@ class ComputeServices:
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
-    nics: Allocation
+    networks: NetworkServices
     quotas: QuotaService
     hosts: HostService
     aggregates: AggregateService
     console: Console
     project_exists: ProjectExists
-    groups: GroupService | None = None
 
 
 class ProjectGate:
@@ -119,7 +117,8 @@ def build_compute(
 def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     """The routes below the root of a version."""
     viewing = Viewing(s.hosts, cloud_id)
-    creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.server_groups, s.groups))
+    nics, groups = s.networks.allocation, s.networks.groups
+    creation = Creation(Sources(s.flavors, s.images, s.keypairs, nics, s.quotas, s.hosts, s.server_groups, groups))
     return [
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
@@ -134,7 +133,8 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *MigrationRoutes(s.moves).routes(),
         *MetadataRoutes(s.servers).routes(),
         *AddressRoutes(s.servers).routes(),
-        *InterfaceRoutes(s.servers, s.nics, s.server_nics).routes(),
+        *AddressActionRoutes(s.servers, s.networks).routes(),
+        *InterfaceRoutes(s.servers, nics, s.server_nics).routes(),
         *ActionLogRoutes(s.servers).routes(),
         *FlavorRoutes(s.flavors, new_id).routes(),
         *KeypairRoutes(s.keypairs).routes(),

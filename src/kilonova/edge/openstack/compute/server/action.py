@@ -17,14 +17,9 @@ from kilonova.kit.http.route import Answer, Handler, refuse_unbuilt
 Console = Callable[[str, int | None], Awaitable[str]]
 """The last lines (None: all that is kept) of a server's console."""
 
-_ALWAYS: Final = (
-    "injectNetworkInfo", "addSecurityGroup",
-    "removeSecurityGroup",
-)  # fmt: skip
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
-    **dict.fromkeys(_ALWAYS, (1, None)),
+    "injectNetworkInfo": (1, None),
     **dict.fromkeys(("os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"), (1, 5)),
-    **dict.fromkeys(("addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"), (1, 43)),
     **dict.fromkeys(("resetNetwork", "os-getRDPConsole"), (1, 3)),
 }
 """Actions of Nova that kilonova does not have, and the minor versions in which they exist."""

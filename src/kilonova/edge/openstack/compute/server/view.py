@@ -189,6 +189,8 @@ def addresses(nics: tuple[NicView, ...], *, extended: bool = False) -> dict[str,
     for nic in nics:
         more = {"OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": nic.mac} if extended else {}
         shown = [{"version": version, "addr": address, **more} for _, address, version in nic.addresses]
+        more = {"OS-EXT-IPS:type": "floating", "OS-EXT-IPS-MAC:mac_addr": nic.mac} if extended else {}
+        shown += [{"version": 4, "addr": outside, **more} for _, outside in nic.floating]
         found.setdefault(nic.network_label, []).extend(shown)
     return found
 
