@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -41,10 +42,10 @@ async def test_versions_are_found_as_clients_look_for_them(site: Site) -> None:
         listed = (await anyone.get("/")).json()["versions"][0]
         assert (listed["id"], listed["status"], listed["min_version"]) == ("v2.1", "CURRENT", "2.1")
         assert listed["links"] == [{"rel": "self", "href": "http://cloud:1/compute/v2.1/"}]
-        assert (await anyone.get("/v2.1/")).json()["version"]["version"] == listed["version"] == "2.96"
+        assert (await anyone.get("/v2.1/")).json()["version"]["version"] == listed["version"] == "2.104"
         assert (await anyone.get("/v2.1/servers")).status_code == 401
         assert (await anyone.get("/versions")).status_code == 300
-    for asked, status in (("compute 2.97", 406), ("compute 3.1", 406), ("compute x", 400), ("compute 2.96", 200)):
+    for asked, status in (("compute 2.105", 406), ("compute 3.1", 406), ("compute x", 400), ("compute 2.104", 200)):
         assert (await site.ann.get("/servers", headers={"openstack-api-version": asked})).status_code == status
 
 
@@ -333,3 +334,51 @@ async def test_quotas(still: Site) -> None:
     assert (await still.ann.get("/limits")).json()["limits"]["absolute"]["totalInstancesUsed"] == 2
     assert (await still.admin.delete(f"/os-quota-sets/{ann}")).status_code == 202
     assert (await still.ann.post("/servers", json=still.body())).status_code == 202
+
+
+async def test_what_the_newest_microversions_say_more(site: Site) -> None:
+    image = await site.add_image("special", properties={"hw_rng_model": "virtio", "note": "mine"})
+    near = await site.boot()
+    server_id = await site.boot(
+        imageRef=image, availability_zone="nova", flavorRef="42", networks="none",
+    )  # fmt: skip
+    hinted = {**site.body(), "os:scheduler_hints": {"same_host": [near], "colour": "red"}}
+    other = (await site.ann.post("/servers", json=hinted)).json()["server"]["id"]
+    await site.settle(other)
+
+    async def at(minor: int, which: str) -> dict[str, Any]:
+        version = {"openstack-api-version": f"compute 2.{minor}"}
+        found: dict[str, Any] = (await site.ann.get(f"/servers/{which}", headers=version)).json()["server"]
+        return found
+
+    assert (await at(98, server_id))["image"]["properties"] == {"hw_rng_model": "virtio", "note": "mine"}
+    assert "properties" not in (await at(97, server_id))["image"]
+    assert (await at(100, other))["scheduler_hints"] == {"same_host": [near]}
+    assert "scheduler_hints" not in await at(99, other)
+    put = f"/servers/{server_id}"
+    for zone, code in ((None, 200), ("nova", 200), ("elsewhere", 400), ("", 400)):
+        answer = await site.ann.put(put, json={"server": {"pinned_availability_zone": zone}})
+        assert answer.status_code == code, (zone, answer.text)
+        if code == 200:
+            assert answer.json()["server"]["pinned_availability_zone"] == zone
+    old = {"openstack-api-version": "compute 2.103"}
+    assert (
+        await site.ann.put(put, json={"server": {"pinned_availability_zone": None}}, headers=old)
+    ).status_code == 400
+    assert (await at(104, server_id))["pinned_availability_zone"] == "nova"
+
+
+async def test_flavors_since_2_102(site: Site) -> None:
+    before, since = ({"openstack-api-version": f"compute 2.{minor}"} for minor in (101, 102))
+    shown = (await site.ann.get("/flavors/1", headers=since)).json()["flavor"]
+    assert not {"rxtx_factor", "OS-FLV-DISABLED:disabled"} & set(shown)
+    assert "rxtx_factor" in (await site.ann.get("/flavors/1", headers=before)).json()["flavor"]
+    named = (await site.ann.get("/flavors?name=m1.small", headers=since)).json()["flavors"]
+    assert [flavor["name"] for flavor in named] == ["m1.small"]
+    assert (await site.ann.get("/flavors?name=m1", headers=since)).json()["flavors"] == []
+    assert (await site.ann.get("/flavors?name=m1.small", headers=before)).status_code == 400
+    new = {"flavor": {"name": "n", "ram": 64, "vcpus": 1, "disk": 1, "rxtx_factor": 1.0}}
+    assert (await site.admin.post("/flavors", json=new, headers=since)).status_code == 400
+    assert (await site.admin.post("/flavors", json=new, headers=before)).status_code == 200
+    for path in ("/flavors/1", "/limits", "/os-keypairs", "/servers", "/extensions"):
+        assert (await site.ann.get(f"{path}?nonsense=1", headers=since)).status_code == 400, path

@@ -35,6 +35,7 @@ class FlavorFilter:
     min_memory_mb: int | None = None
     min_root_gb: int | None = None
     name_contains: str | None = None
+    name: str | None = None
 
 
 SORT_COLUMNS: Final = frozenset(

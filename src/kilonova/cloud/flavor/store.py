@@ -90,6 +90,8 @@ def page(tx: Tx, scope: Scope, wanted: FlavorFilter, window: FlavorPage) -> list
         statement = statement.where(flavor.c.memory_mb >= wanted.min_memory_mb)
     if wanted.min_root_gb is not None:
         statement = statement.where(flavor.c.root_gb >= wanted.min_root_gb)
+    if wanted.name is not None:
+        statement = statement.where(flavor.c.name == wanted.name)
     if wanted.name_contains is not None:
         statement = statement.where(func.lower(flavor.c.name).contains(wanted.name_contains.lower(), autoescape=True))
     keys = [*window.sort] if "id" in dict(window.sort) else [*window.sort, ("id", False)]

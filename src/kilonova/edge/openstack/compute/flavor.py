@@ -42,7 +42,8 @@ _LIST: Final = strict_from(
             **{name: multi(TEXT) for name in ("is_public", "minRam", "minDisk")},
             "sort_key": multi({"enum": sorted(_SORTABLE)}),
             "sort_dir": multi({"enum": ["asc", "desc"]}),
-        }
+        },
+        102: {"name": multi(TEXT)},
     },
 )
 _LONG_TEXT: Final[JsonSchema] = {**DESCRIPTION, "maxLength": 65535}
@@ -58,11 +59,13 @@ _NEW: Final[dict[str, JsonSchema]] = {
     },
     "os-flavor-access:is_public": BOOLEAN,
 }  # fmt: skip
+_LATER: Final = {name: schema for name, schema in _NEW.items() if name != "rxtx_factor"}
 _REQUIRED: Final = ("name", "ram", "vcpus", "disk")
 _CREATE: Final = VersionedSchemas(
     {
         (2, 1): boxed("flavor", record(_NEW, *_REQUIRED)),
         (2, 55): boxed("flavor", record({**_NEW, "description": _LONG_TEXT}, *_REQUIRED)),
+        (2, 102): boxed("flavor", record({**_LATER, "description": _LONG_TEXT}, *_REQUIRED)),
     }
 )
 _UPDATE: Final = boxed("flavor", record({"description": _LONG_TEXT}, "description"))
@@ -228,12 +231,14 @@ def _read_sort(request: Request) -> tuple[tuple[str, bool], ...]:
 
 def _read_filter(request: Request) -> FlavorFilter:
     sizes: list[int | None] = []
-    for name in ("minRam", "minDisk"):
-        asked = request.query_one(name)
+    for least in ("minRam", "minDisk"):
+        asked = request.query_one(least)
         if asked is not None and not (asked.isascii() and asked.isdecimal() and len(asked) < 10):
-            raise Invalid(f"Invalid {name} filter [{asked[:64]}]")
+            raise Invalid(f"Invalid {least} filter [{asked[:64]}]")
         sizes.append(None if asked is None else int(asked))
-    return FlavorFilter(is_public=_read_public(request), min_memory_mb=sizes[0], min_root_gb=sizes[1])
+    name = request.query_one("name") if request.version >= (2, 102) else None
+    public = _read_public(request)
+    return FlavorFilter(is_public=public, min_memory_mb=sizes[0], min_root_gb=sizes[1], name=name)
 
 
 def _read_public(request: Request) -> bool | None:
@@ -260,12 +265,12 @@ def _view(flavor: Flavor, request: Request) -> dict[str, Any]:
         "disk": flavor.root_gb,
         "vcpus": flavor.vcpus,
         "swap": flavor.swap_mb or ("" if minor < 75 else 0),
-        "rxtx_factor": flavor.rxtx_factor,
         "OS-FLV-EXT-DATA:ephemeral": flavor.ephemeral_gb,
-        "OS-FLV-DISABLED:disabled": flavor.disabled,
         "os-flavor-access:is_public": flavor.is_public,
         "links": Links.of(request).both("flavors", flavor.id),
     }
+    if minor < 102:
+        shown |= {"rxtx_factor": flavor.rxtx_factor, "OS-FLV-DISABLED:disabled": flavor.disabled}
     if minor >= 55:
         shown["description"] = flavor.description
     if minor >= 61 and request.permits(f"{PREFIX}os-flavor-extra-specs:index"):

@@ -34,7 +34,7 @@ from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
 from kilonova.edge.openstack.compute.migration import MigrationRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
-from kilonova.edge.openstack.compute.schema import FORMATS
+from kilonova.edge.openstack.compute.schema import FORMATS, strict_from
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.address import AddressActionRoutes
@@ -54,6 +54,8 @@ from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
 from kilonova.edge.openstack.fault import compute_fault
 from kilonova.kit.http import Request, Route, Service
 
+NO_QUERY: Final = strict_from(102, {})
+"""What takes no parameters refuses them since 2.102."""
 ROOTS: Final = ("/v2.1", "/v2.1/{project_id:[0-9a-f-]+}")
 
 
@@ -109,7 +111,8 @@ def build_compute(
 ) -> Service:
     """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
     versioned = _versioned(services, cloud_id, new_id)
-    routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in versioned)]
+    strict = [replace(r, query=NO_QUERY) if r.query is None and r.method != "*" else r for r in versioned]
+    routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in strict)]
     service = build_service("compute", prefix, routes, gate, compute_fault, versioning=VERSIONING, observe=observe)
     return replace(service, gate=ProjectGate(gate), formats=FORMATS)
 

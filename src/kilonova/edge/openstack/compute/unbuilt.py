@@ -17,6 +17,7 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-quota-class-sets/{class_id}", "/os-server-external-events",
     ),
     (6, None): (f"{_S}/remote-consoles",),
+    (97, None): (f"{_S}/shares", f"{_S}/shares/{{share_id}}"),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),
     (1, 35): (
         "/images", "/images/detail", "/images/{image_id}", "/os-baremetal-nodes", "/os-baremetal-nodes/{node_id}",

@@ -9,7 +9,7 @@ from kilonova.kit.http import PUBLIC, Request, Response, Route, Version, Version
 from kilonova.kit.http.version import text
 
 MINIMUM: Final[Version] = (2, 1)
-MAXIMUM: Final[Version] = (2, 96)
+MAXIMUM: Final[Version] = (2, 104)
 """What is built is right at every version up to here; what is not built answers 501 where Nova has it."""
 
 VERSIONING: Final = Versioning(

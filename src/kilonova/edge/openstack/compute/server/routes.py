@@ -114,7 +114,7 @@ class ServerRoutes:
         return {"server": (await self._viewing.of(request, [server])).show(server)}
 
     async def update(self, request: Request) -> dict[str, Any]:
-        """API reference "Update Server": name, description, host name."""
+        """API reference "Update Server": name, description, host name; from 2.104 the zone that it is pinned to."""
         asked = dict(request.json["server"])
         if "OS-DCF:diskConfig" in asked:
             raise NotBuilt("The attribute OS-DCF:diskConfig cannot be changed yet")
@@ -124,6 +124,9 @@ class ServerRoutes:
         if "description" in asked and asked["description"] == "":
             asked["description"] = None
         scope, identifier = reach(request), server_id(request)
+        if "pinned_availability_zone" in asked:
+            asked["requested_zone"] = asked.pop("pinned_availability_zone")
+            _check_pin(await self._servers.get(scope, identifier), asked["requested_zone"])
         if asked:
             server = await self._servers.rename(request.context, scope, identifier, **asked)
         else:
@@ -192,6 +195,13 @@ async def delete(servers: ServerService, request: Request, *, force: bool = Fals
         await servers.delete(request.context, reach(request), identifier, force=force)
     except Conflict as failure:
         raise refusal(failure, "delete", identifier) from failure
+
+
+def _check_pin(server: Server, zone: str | None) -> None:
+    """A server can be pinned where it is: it moves only when it is asked to."""
+    if zone is not None and zone not in (server.zone, server.requested_zone):
+        where = f"in availability zone {server.zone}" if server.zone else "in no availability zone"
+        raise Invalid(f"Server {server.id} is {where}: it cannot be pinned to {zone}. Move it there first.")
 
 
 def _repeat(request: Request) -> Repeat | None:

@@ -155,7 +155,13 @@ def _versions(
 
 CREATE: Final = _versions(_CREATE, _CREATE_STEPS, create=True)
 UPDATE: Final = _versions(
-    _UPDATE, {19: {"description": DESCRIPTION}, 90: {"hostname": _HOSTNAME}, 94: {"hostname": _FQDN}}
+    _UPDATE,
+    {
+        19: {"description": DESCRIPTION},
+        90: {"hostname": _HOSTNAME},
+        94: {"hostname": _FQDN},
+        104: {"pinned_availability_zone": {**NAME, "type": ["string", "null"]}},
+    },
 )
 _SHARED: Final = ("name", "adminPass", "metadata", "OS-DCF:diskConfig", "accessIPv4", "accessIPv6", "personality")
 REBUILD: Final = _versions(

@@ -19,6 +19,7 @@ SINCE: Final[Mapping[str, int]] = {
     f"{_A}reservation_id": 3, f"{_A}launch_index": 3, f"{_A}hostname": 3, f"{_A}kernel_id": 3, f"{_A}ramdisk_id": 3,
     f"{_A}root_device_name": 3, f"{_A}user_data": 3, "locked": 9, "host_status": 16, "description": 19, "tags": 26,
     "trusted_image_certificates": 63, "server_groups": 71, "locked_reason": 73, "pinned_availability_zone": 96,
+    "scheduler_hints": 100,
 }  # fmt: skip
 """The minor version from which each of these is shown; everything else is there from the start."""
 
@@ -106,7 +107,7 @@ class ServerView:
             "user_id": server.user_id,
             "metadata": server.metadata,
             "hostId": host_digest(server.project_id, server.host_name),
-            "image": {"id": server.image_id, "links": self._links.bookmark("images", server.image_id)},
+            "image": self._image(server),
             "flavor": self._flavor(server),
             "created": moment(server.created_at),
             "updated": moment(server.updated_at),
@@ -129,6 +130,7 @@ class ServerView:
             "trusted_image_certificates": None,
             "locked_reason": server.locked_reason,
             "pinned_availability_zone": server.requested_zone,
+            "scheduler_hints": {**({"group": server.group_id} if server.group_id else {}), **server.hints},
             f"{_A}hostname": server.hostname,
             **self._sometimes(server, state.status),
         }
@@ -161,6 +163,10 @@ class ServerView:
             f"{_A}root_device_name": "/dev/vda",
             f"{_A}user_data": server.user_data or None,
         }
+
+    def _image(self, server: Server) -> dict[str, Any]:
+        shown = {"id": server.image_id, "links": self._links.bookmark("images", server.image_id)}
+        return {**shown, "properties": server.image.get("properties") or {}} if self._minor >= 98 else shown
 
     def _flavor(self, server: Server) -> dict[str, Any]:
         flavor = server.flavor
