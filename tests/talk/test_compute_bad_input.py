@@ -293,12 +293,12 @@ def test_generated_queries_never_break_anything(loop: Loop) -> None:
     gate: Any = NameGate()
     routes = [r for r in build_compute(loop.site.services, gate, "abcdef").routes if r.query is not None]
     paths = sorted({r.path.removeprefix("/v2.1") for r in routes if r.method == "GET" and "{" not in r.path})
-    assert len(paths) == 12
+    assert len(paths) > 12
     names = QUERY.split()
     value = st.one_of(st.text(max_size=8), st.sampled_from(WORDS))
 
     @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(paths), st.integers(1, 96), st.lists(st.tuples(st.sampled_from(names), value), max_size=3))
+    @given(st.sampled_from(paths), st.integers(1, 104), st.lists(st.tuples(st.sampled_from(names), value), max_size=3))
     def drive(path: str, minor: int, query: list[tuple[str, str]]) -> None:
         headers = {"openstack-api-version": f"compute 2.{minor}"}
         pairs = [(name, text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")) for name, text in query]
