@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -382,3 +383,27 @@ async def test_flavors_since_2_102(site: Site) -> None:
     assert (await site.admin.post("/flavors", json=new, headers=before)).status_code == 200
     for path in ("/flavors/1", "/limits", "/os-keypairs", "/servers", "/extensions"):
         assert (await site.ann.get(f"{path}?nonsense=1", headers=since)).status_code == 400, path
+
+
+async def test_files_of_old_microversions_reach_the_guests_document(site: Site) -> None:
+    old = {"openstack-api-version": "compute 2.56"}
+    file = {"path": "/etc/motd", "contents": base64.b64encode(b"hello").decode()}
+
+    async def create(*files: dict[str, str]) -> httpx.Response:
+        return await site.ann.post("/servers", json=site.body(personality=list(files)), headers=old)
+
+    made = (await create(file)).json()["server"]["id"]
+    assert await site.settle(made) == "active"
+    assert (await site.servers.get(ALL, made)).files == (("/etc/motd", file["contents"]),)
+    large = {**file, "contents": base64.b64encode(b"x" * 10241).decode()}
+    for files, code in (([file] * 6, 403), ([large], 403), ([{**file, "path": "/" * 256}], 403),
+                        ([{"contents": ""}], 400), ([{**file, "contents": "x"}], 400)):  # fmt: skip
+        answer = await create(*files)
+        assert answer.status_code == code, answer.text
+    newer = await site.ann.post("/servers", json=site.body(personality=[file]))
+    assert newer.status_code == 400
+    rebuilt = {"rebuild": {"imageRef": site.image, "personality": [{**file, "path": "/other"}]}}
+    assert (await site.ann.post(f"/servers/{made}/action", json=rebuilt, headers=old)).status_code == 202
+    assert await site.settle(made) == "active"
+    assert [path for path, _ in (await site.servers.get(ALL, made)).files] == ["/other"]
+    assert len((await site.ann.get("/servers")).json()["servers"]) == 1

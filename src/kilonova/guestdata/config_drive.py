@@ -56,3 +56,5 @@ def files(spec: GuestSpec, networks: Mapping[str, NetworkDoc], seed: bytes) -> I
             data = openstack.read(spec, version, file, networks, seed, drive=True)
             if data is not None and file != "password":
                 yield f"openstack/{name}/{file}", data
+    for number, data in openstack.contents(spec).items():
+        yield f"openstack/content/{number}", data

@@ -33,6 +33,9 @@ def find_page(spec: GuestSpec, path: str, networks: Mapping[str, NetworkDoc], se
 def _openstack(spec: GuestSpec, names: tuple[str, ...], networks: Mapping[str, NetworkDoc], seed: bytes) -> Page | None:
     if not names:
         return _lines(openstack.VERSIONS.listed)
+    if names[0] == "content" and len(names) == 2:
+        found = openstack.contents(spec).get(names[1])
+        return None if found is None else Page(found, "application/octet-stream")
     version = openstack.VERSIONS.resolve(names[0])
     if version is None or len(names) > 2:
         return None

@@ -63,10 +63,16 @@ def read(
         return _encode({})
     if name == "vendor_data2.json":
         return _encode({"static": {}})
-    return _encode(_meta_data(document, version, seed, drive=drive))
+    return _encode(_meta_data(spec, document, version, seed, drive=drive))
 
 
-def _meta_data(document: GuestDocument, version: str, seed: bytes, *, drive: bool) -> Json:
+def contents(spec: GuestSpec) -> dict[str, bytes]:
+    """What lies in the folder `content`: the files that the guest's owner gave it, by number."""
+    files = spec.document.files if spec.document is not None else ()
+    return {f"{number:04d}": base64.b64decode(data) for number, (_, data) in enumerate(files)}
+
+
+def _meta_data(spec: GuestSpec, document: GuestDocument, version: str, seed: bytes, *, drive: bool) -> Json:
     found: Json = {"uuid": document.server_id}
     if document.metadata:
         found["meta"] = document.metadata
@@ -86,8 +92,12 @@ def _meta_data(document: GuestDocument, version: str, seed: bytes, *, drive: boo
         found["random_seed"] = base64.b64encode(seed).decode()
     if version >= LIBERTY:
         found["project_id"] = document.project_id
+    if document.files:
+        found["files"] = [
+            {"path": path, "content_path": f"/content/{number:04d}"} for number, (path, _) in enumerate(document.files)
+        ]
     if version >= NEWTON_ONE:
-        found["devices"] = []
+        found["devices"] = [{"type": "nic", "mac": p.mac, "tags": [p.tag]} for p in spec.ports if p.tag]
     if version >= VICTORIA:
         found["dedicated_cpus"] = []
     return found

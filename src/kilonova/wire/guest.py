@@ -25,7 +25,8 @@ class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guest may read about itself; `guestdata` renders it. `user_data` is base64 text, times are in µs."""
+    """What a guest may read about itself; `guestdata` renders it. `user_data` is base64 text, as are
+    the contents of `files` (path, contents); times are in µs."""
 
     server_id: str
     name: str
@@ -39,6 +40,7 @@ class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
     key_types: dict[str, str] = {}
     metadata: dict[str, str] = {}
     user_data: str = ""
+    files: tuple[tuple[str, str], ...] = ()
     admin_password: str = ""
     flavor: str = ""
     security_groups: tuple[str, ...] = ()

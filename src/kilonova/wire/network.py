@@ -64,7 +64,8 @@ def is_option_value(text: str) -> bool:
 
 
 class PortDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A port bound to this host. With `port_security` false neither filtering nor anti-spoofing applies."""
+    """A port bound to this host. With `port_security` false neither filtering nor anti-spoofing applies. `tag` is what
+    its guest reads about the NIC."""
 
     port_id: str
     network_id: str
@@ -78,6 +79,7 @@ class PortDoc(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[RuleDoc, ...] = ()
     allowed_pairs: tuple[AddressPair, ...] = ()
     dhcp_options: tuple[DhcpOption, ...] = ()
+    tag: str = ""
 
 
 class HostRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,8 +78,8 @@ def read(path: str, spec: GuestSpec = SPEC) -> str | None:
     return None if page is None else page.body.decode()
 
 
-def read_json(path: str) -> Any:
-    return json.loads(read(path) or "")
+def read_json(path: str, spec: GuestSpec = SPEC) -> Any:
+    return json.loads(read(path, spec) or "")
 
 
 @pytest.mark.parametrize(
@@ -208,3 +208,18 @@ def test_network_data() -> None:
     unknown = find_page(SPEC, "/openstack/latest/network_data.json", {}, b"")
     assert unknown is not None
     assert [entry["type"] for entry in json.loads(unknown.body)["networks"]] == ["ipv6_slaac", "ipv4_dhcp"]
+
+
+def test_files_and_tags_of_nics_are_told() -> None:
+    files = (("/etc/motd", base64.b64encode(b"hello").decode()), ("/etc/ö", base64.b64encode(b"\xff").decode()))
+    ports = (msgspec.structs.replace(PORT, tag="front"), PORT)
+    spec = msgspec.structs.replace(SPEC, document=msgspec.structs.replace(DOCUMENT, files=files), ports=ports)
+    told = read_json("/openstack/latest/meta_data.json", spec)
+    assert told["devices"] == [{"type": "nic", "mac": PORT.mac, "tags": ["front"]}]
+    assert [one["path"] for one in told["files"]] == ["/etc/motd", "/etc/ö"]
+    for one, body in zip(told["files"], (b"hello", b"\xff"), strict=True):
+        page = find_page(spec, f"/openstack{one['content_path']}", {}, b"")
+        assert page is not None
+        assert page.body == body
+    assert read("/openstack/content/0002", spec) is None
+    assert read("/openstack/content", spec) is None

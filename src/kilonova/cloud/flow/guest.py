@@ -64,6 +64,7 @@ def document(server: Server) -> GuestDocument:
         key_types={key.name: key.type} if key else {},
         metadata=server.metadata,
         user_data=server.user_data,
+        files=server.files,
         admin_password=server.admin_password,
         flavor=server.flavor.name,
         created_at=server.created_at,

@@ -64,4 +64,6 @@ def _columns(frame: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(frame["values"])
     if "key" in values:
         values["key"] = msgspec.convert(values["key"], KeyCopy | None)
+    if "files" in values:
+        values["files"] = tuple((path, data) for path, data in values["files"])
     return values

@@ -82,6 +82,7 @@ def port_doc(row: Port, version: int, rules: Iterable[Rule]) -> wire.PortDoc:
         dhcp_options=tuple(
             wire.DhcpOption(name=o.name, value=o.value, ip_version=6 if o.version == 6 else 4) for o in row.dhcp_options
         ),
+        tag=row.tag,
     )
 
 

@@ -111,6 +111,7 @@ class Server:
     access_ip6: str = ""
     group_id: str | None = None
     hints: dict[str, Any] = field(default_factory=dict)
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def deleted(self) -> bool:
@@ -210,5 +211,6 @@ class NewServer:
     tags: tuple[str, ...] = ()
     group_id: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[tuple[str, str], ...] = ()
     min_count: int = 1
     max_count: int = 1

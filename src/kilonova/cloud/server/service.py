@@ -233,7 +233,7 @@ class ServerService:
             security_groups=new.security_groups, admin_password=new.admin_password, reservation_id=reservation,
             launch_index=index, power="none", fault=None, locked=False, created_at=tx.now, updated_at=tx.now,
             launched_at=0, terminated_at=0, access_ip4=new.access_ip4, access_ip6=new.access_ip6, tags=new.tags,
-            group_id=new.group_id, hints=dict(new.hints),
+            group_id=new.group_id, hints=dict(new.hints), files=new.files,
         )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ server = Table(
     Column("access_ip6", String(39), nullable=False),
     Column("group_id", String(36), index=True),
     json_column("hints"),
+    json_column("files"),
     Index("server_page", "project_id", "created_at", "id"),
     Index("server_page_all", "created_at", "id"),
     Index("server_name", "project_id", "name"),
@@ -187,7 +188,9 @@ def edit(tx: Tx, scope: Scope, server_id: str, **values: Any) -> Server:
 
 def bury(tx: Tx, gone: Server) -> None:
     """Move a server to history."""
-    record = replace(gone, phase="deleted", terminated_at=tx.now, updated_at=tx.now, admin_password="", user_data="")
+    record = replace(
+        gone, phase="deleted", terminated_at=tx.now, updated_at=tx.now, admin_password="", user_data="", files=()
+    )
     tx.execute(delete(server).where(server.c.id == gone.id))
     row = {"id": gone.id, "project_id": gone.project_id, "user_id": gone.user_id, "name": gone.name}
     stored = {**row, "created_at": gone.created_at, "deleted_at": tx.now, "record": _row(record)}
@@ -374,4 +377,5 @@ def _revive(row: Mapping[str, Any]) -> Server:
     kept["before"] = msgspec.convert(row.get("before"), Before | None)
     kept["tags"] = tuple(row.get("tags", ()))
     kept["hints"] = dict(row.get("hints", {}))
+    kept["files"] = tuple((path, data) for path, data in row.get("files", ()))
     return Server(**kept)

@@ -21,7 +21,7 @@ from kilonova.edge.openstack.compute.server.routes import Viewing, server_id
 from kilonova.kit.http import Request, Response, Route
 from kilonova.kit.http.route import Handler
 
-_UNBUILT: Final = ("personality", "trusted_image_certificates")
+_UNBUILT: Final = ("trusted_image_certificates",)
 
 
 class ChangeRoutes:
@@ -77,6 +77,8 @@ class ChangeRoutes:
             values["key"] = msgspec.to_builtins(key)
         if "user_data" in asked:
             values["user_data"] = "".join((asked["user_data"] or "").split())
+        if "personality" in asked:
+            values["files"] = await self._creation.read_files(context, asked["personality"])
         for name, column in (("accessIPv4", "access_ip4"), ("accessIPv6", "access_ip6")):
             if name in asked:
                 values[column] = asked[name]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -31,7 +32,7 @@ MOST_AT_ONCE: Final = 1000
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _LETTERS: Final = string.ascii_letters + string.digits
-_UNBUILT: Final = ("personality", "trusted_image_certificates")
+_UNBUILT: Final = ("trusted_image_certificates",)
 
 
 class Flavors(Protocol):
@@ -121,6 +122,7 @@ class Creation:
             tags=tuple(dict.fromkeys(wanted.get("tags", ()))),
             group_id=group_id,
             hints=hints,
+            files=await self.read_files(context, wanted.get("personality", ())),
             min_count=least,
             max_count=most,
         )
@@ -183,6 +185,25 @@ class Creation:
         use = (await self._ask.quotas.uses(owner_of(context)))["metadata_items"]
         if 0 <= use.limit < len(metadata):
             raise QuotaExceeded(f"Maximum number of metadata items exceeds {use.limit}", resource="metadata_items")
+
+    async def read_files(self, context: Context, asked: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+        """The files of a `personality` as (path, base64). Raises QuotaExceeded, Invalid."""
+        if not asked:
+            return ()
+        limits = await self._ask.quotas.uses(owner_of(context))
+        files = tuple((one.get("path", ""), "".join(one.get("contents", "").split())) for one in asked)
+        longest = max(len(path.encode()) for path, _ in files)
+        largest = max(len(base64.b64decode(data)) for _, data in files)
+        for name, size, what in (
+            ("injected_files", len(files), "Personality file limit exceeded"),
+            ("injected_file_path_bytes", longest, "Personality file path too long"),
+            ("injected_file_content_bytes", largest, "Personality file content exceeds maximum size"),
+        ):
+            if 0 <= limits[name].limit < size:
+                raise QuotaExceeded(f"{what}: at most {limits[name].limit}", resource=name)
+        if not all(path for path, _ in files):
+            raise Invalid("Bad personality format: missing path")
+        return files
 
     async def _place(self, request: Request, wanted: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Zone and host: `zone`, `zone:host` or `zone:host:node`, or from 2.74 the host by itself."""
