@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
@@ -48,6 +50,7 @@ from kilonova.edge.openstack.compute.routes import ComputeServices, build_comput
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.web.console import ConsoleProxy
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SystemClock
@@ -111,6 +114,7 @@ class Site:
         self.placement = Placement(db, self.clock, random.Random(1))
         self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
+        self.consoles = Consoles(db, self.nodes, lambda: secrets.token_urlsafe(32))
         mac = mac_source(random.Random(1).randbytes)
         self.ground = Ground(db, new_uuid, mac, lambda change: self.address_book.notify(change))
         self.networks = NetworkServices(self.ground)
@@ -125,6 +129,7 @@ class Site:
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
+            consoles=self.consoles,
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
@@ -134,7 +139,7 @@ class Site:
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
         watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0")
-        self.app = App([build_compute(self.services, gate, "abcdef"), watch])
+        self.app = App([build_compute(self.services, gate, "abcdef"), watch], sockets=ConsoleProxy(self.consoles))
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
         self.engine: Engine | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -57,6 +58,7 @@ from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
@@ -177,6 +179,7 @@ class Control:
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
         self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
         self.attendance = Attendance(self.db, self.operations, self.nodes, self.clock)
+        self.consoles = Consoles(self.db, self.nodes, lambda: secrets.token_urlsafe(32))
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
@@ -221,6 +224,7 @@ class Control:
         return [
             ("images", 60.0, self.image_sweep.sweep),
             ("servers", 10.0, self.upkeep.run),
+            ("consoles", 600.0, self.consoles.sweep),
             ("history", 3600.0, self._forget_old),
         ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kilonova import __version__
 from kilonova.compose.control import ENDPOINTS, Control
+from kilonova.compose.package import NOVNC
 from kilonova.edge.openstack.auth import Gate
 from kilonova.edge.openstack.compute.policy import RULES as COMPUTE_RULES
 from kilonova.edge.openstack.compute.routes import ComputeServices, build_compute
@@ -22,6 +23,7 @@ from kilonova.edge.openstack.placement.routes import build_placement
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.web.console import ConsolePages, ConsoleProxy, build_console
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
 
@@ -29,7 +31,9 @@ from kilonova.kit.http import App, Service
 def build_app(control: Control) -> App:
     """The ASGI application that serves everything."""
     settings = control.settings
-    return App(build_services(control), public_url=settings.public_url, trust_forwarded=settings.trust_forwarded)
+    url, trusting = settings.public_url, settings.trust_forwarded
+    sockets = ConsoleProxy(control.consoles, public_url=url, trust_forwarded=trusting)
+    return App(build_services(control), public_url=url, trust_forwarded=trusting, sockets=sockets)
 
 
 def build_services(control: Control) -> Sequence[Service]:
@@ -38,7 +42,9 @@ def build_services(control: Control) -> Sequence[Service]:
     network = build_network_service(control.networks, _gate(control, "network", NETWORK_RULES), observe=observe)
     placement = build_placement(control.resources, _gate(control, "placement", PLACEMENT_RULES), observe=observe)
     identity = [] if control.keystone else [_identity(control)]
-    return [*identity, _image(control), network, placement, _compute(control), _watch(control), _web(control)]
+    pages = build_console(ConsolePages(NOVNC))
+    every = (_image(control), network, placement, _compute(control), _watch(control), pages, _web(control))
+    return [*identity, *every]
 
 
 def _image(control: Control) -> Service:
@@ -70,6 +76,7 @@ def _compute(control: Control) -> Service:
         server_groups=control.server_groups,
         server_nics=control.server_nics,
         attendance=control.attendance,
+        consoles=control.consoles,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

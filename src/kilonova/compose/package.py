@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from kilonova.guestimage.program import HOST_PACKAGES
+from kilonova.guestimage.package import fetch, unpack
+from kilonova.guestimage.program import HOST_PACKAGES, GuestImageError
 
 SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
@@ -27,8 +29,25 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
 )
 EXTRA: Final = ("libvirt-daemon-driver-qemu", "seabios")
 """Packages without a program of their own, installed with the others."""
+NOVNC: Final = (Path("/usr/share/novnc"), Path("/usr/share/kilonova/novnc"))
+"""Where noVNC may be: as its Debian package has it, or taken out of that (installed, it would bring Node.js)."""
 BUILD: Final = ("gcc", "python3-dev", "pkg-config", "libvirt-dev")
 """For building libvirt's Python binding."""
+
+
+def fetch_novnc() -> bool:
+    """Put noVNC where consoles look for it, if it is not there yet; whether it is then. Needs root."""
+    if any(place.is_dir() for place in NOVNC):
+        return True
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            archives = fetch(["novnc"], Path(work, "cache"), lambda fraction: None)
+            unpack(archives, Path(work, "tree"))
+            NOVNC[-1].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(Path(work, "tree", "usr/share/novnc"), NOVNC[-1], symlinks=False, dirs_exist_ok=True)
+    except (GuestImageError, OSError, shutil.Error):
+        return False
+    return True
 
 
 def _has(program: str) -> bool:

@@ -35,6 +35,8 @@ class Questions:
                 return Answer(text=raw.decode("utf-8", "replace"))
             case "diagnose":
                 return Answer(diagnostics=await self._virt.diagnose(ask.server_id))
+            case "connect":
+                return Answer(text=await self._virt.console_address(ask.server_id, ask.kind))
             case "set_password":
                 await self._virt.set_password(ask.server_id, ask.user, ask.secret)
             case "interrupt":

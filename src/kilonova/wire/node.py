@@ -21,6 +21,7 @@ import msgspec
 from kilonova.wire.guest import GuestObservation, GuestSpec
 from kilonova.wire.network import AddressSetDoc, NetworkDoc, PortDoc, RouterDoc
 
+ConsoleKind = Literal["vnc", "serial"]
 DocKind = Literal["guest", "network", "router", "port", "address_set"]
 
 
@@ -180,13 +181,14 @@ class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A question to a running node, or something that is done at once. `world` takes nothing, the others a server_id,
-    `console` also a limit (bytes), `set_password` a user and the secret."""
+    `console` also a limit (bytes), `set_password` a user and the secret, `connect` the kind of a console."""
 
-    question: Literal["console", "world", "diagnose", "set_password", "interrupt"]
+    question: Literal["console", "world", "diagnose", "set_password", "interrupt", "connect"]
     server_id: str = ""
     limit: int = 0
     user: str = ""
     secret: str = ""
+    kind: ConsoleKind = "serial"
 
 
 class DiskUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +244,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to Ask: `text` for console output, `world` for the audit, or an error's code and public text."""
+    """The answer to Ask: `text` for console output and for a console's address, `world` for the audit, or an error's
+    code and public text."""
 
     text: str = ""
     world: World | None = None

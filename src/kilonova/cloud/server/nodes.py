@@ -7,16 +7,17 @@ from typing import Final
 
 import msgspec
 
-from kilonova.core.errors import Conflict, Failure, NotFound, Unavailable
+from kilonova.core.errors import Conflict, Failure, Invalid, NotFound, Unavailable
 from kilonova.kit.bus import Bus
 from kilonova.kit.db import Tx
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Answer, Ask, Diagnostics, Nudge, World
+from kilonova.wire.node import Answer, Ask, ConsoleKind, Diagnostics, Nudge, World
 
 _FAILURES: Final[Mapping[str, type[Failure]]] = {
     "no_such_guest": NotFound,
     "not_running": Conflict,
     "no_agent": Conflict,
+    "no_console": Invalid,
 }
 """What the codes of drivers mean to who asked; all others are Unavailable."""
 
@@ -50,6 +51,11 @@ class Nodes:
         if found is None:
             raise Unavailable("The node does not tell what the guest used")
         return found
+
+    async def console_address(self, host_id: str, server_id: str, kind: ConsoleKind) -> str:
+        """Where a running guest's console is reached on its host. Raises Conflict when it does not run, Invalid when it
+        has no console of that kind."""
+        return (await self._ask(host_id, Ask(question="connect", server_id=server_id, kind=kind))).text
 
     async def set_password(self, host_id: str, server_id: str, user: str, password: str) -> None:
         """Change a user's password inside a running guest. Raises Conflict when its agent does not do it."""

@@ -44,8 +44,8 @@ class App:
     """Serves several services, each under its prefix, on one listener.
 
     `public_url`: what links begin with; "" takes it from each request's Host. `trust_forwarded`: whether
-    X-Forwarded-Proto and -Host come from our own proxy. Bodies are read only after authentication; every answer carries
-    a request id.
+    X-Forwarded-Proto and -Host come from our own proxy. `sockets` serves all websockets. Bodies are read only after
+    authentication; every answer carries a request id.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class App:
         trust_forwarded: bool = False,
         new_id: Callable[[], str] = new_request_id,
         log: Logger | None = None,
+        sockets: Callable[[Scope, body.Receive, Send], Awaitable[None]] | None = None,
     ) -> None:
         self._sites = {service.prefix.strip("/"): _Site(service) for service in services}
         if len(self._sites) != len(services):
@@ -64,12 +65,15 @@ class App:
         self._trust_forwarded = trust_forwarded
         self._new_id = new_id
         self._log = log or Logger("kilonova.http")
+        self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: body.Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
+        elif scope["type"] == "websocket" and self._sockets is not None:
+            await self._sockets(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: body.Receive, send: Send) -> None:
         start = time.perf_counter()

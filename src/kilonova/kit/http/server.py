@@ -16,6 +16,8 @@ from kilonova.core.errors import Unavailable
 
 HEAD_LIMIT: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
+SOCKET_MESSAGE: Final = 1024 * 1024
+"""The largest message that a websocket takes, bytes."""
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -103,7 +105,9 @@ class Server:
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=SOCKET_MESSAGE,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,

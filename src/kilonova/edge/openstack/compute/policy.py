@@ -35,6 +35,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-server-tags:update", "os-server-tags:update_all", "os-server-tags:delete", "os-server-tags:delete_all",
         "os-security-groups:add", "os-security-groups:remove", "os-multinic:add", "os-multinic:remove",
         "os-floating-ips:add", "os-floating-ips:remove",
+        "os-remote-consoles",
         "os-admin-password", "servers:trigger_crash_dump", "os-attach-interfaces:create", "os-attach-interfaces:delete",
         "servers:resize", "servers:confirm_resize", "servers:revert_resize",
         "servers:create", "servers:delete", "servers:update", "servers:start", "servers:stop", "servers:reboot",
@@ -48,7 +49,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
     ),
     _ADMIN: (
         "os-simple-tenant-usage:list", "os-server-groups:index:all_projects",
-        "os-server-diagnostics", "compute:server:topology:host:index",
+        "os-console-auth-tokens", "os-server-diagnostics", "compute:server:topology:host:index",
         "os-migrate-server:migrate:host", "os-migrate-server:migrate_live:host",
         "os-shelve:shelve_offload", "os-shelve:unshelve_to_host", "os-evacuate",
         "os-lock-server:unlock:unlock_override", "os-admin-actions:reset_state",

@@ -15,6 +15,7 @@ from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
+from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
@@ -40,6 +41,7 @@ from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.address import AddressActionRoutes
 from kilonova.edge.openstack.compute.server.attendance import AttendanceRoutes
 from kilonova.edge.openstack.compute.server.change import ChangeRoutes
+from kilonova.edge.openstack.compute.server.console import ConsoleRoutes
 from kilonova.edge.openstack.compute.server.create import Creation, Sources
 from kilonova.edge.openstack.compute.server.imaging import ImagingRoutes
 from kilonova.edge.openstack.compute.server.interface import InterfaceRoutes
@@ -70,6 +72,7 @@ class ComputeServices:
     server_groups: ServerGroups
     server_nics: ServerNics
     attendance: Attendance
+    consoles: Consoles
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -126,6 +129,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *AttendanceRoutes(s.servers, s.attendance).routes(),
+        *ConsoleRoutes(s.consoles).routes(),
         *PowerRoutes(s.actions).routes(),
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
         *ImagingRoutes(s.imaging, creation).routes(),

@@ -13,10 +13,9 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
     (1, None): (
         f"{_S}/os-server-password", f"{_S}/os-volume_attachments", f"{_S}/os-volume_attachments/{{volume_id}}",
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
-        "/os-console-auth-tokens/{token}", "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
+        "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
         "/os-quota-class-sets/{class_id}", "/os-server-external-events",
     ),
-    (6, None): (f"{_S}/remote-consoles",),
     (97, None): (f"{_S}/shares", f"{_S}/shares/{{share_id}}"),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),
     (1, 35): (

@@ -28,12 +28,14 @@ ElementTree.register_namespace("kilonova", NAMESPACE)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What of a definition depends on the host: whose guests they are, how they run, where consoles are logged."""
+    """What of a definition depends on the host: whose guests they are, how they run, where consoles are logged, and
+    where the sockets of serial ports are."""
 
     cloud_id: str
     accelerator: Accelerator
     console_directory: Path
     version: str
+    run_directory: Path
 
 
 def domain_name(cloud_id: str, server_id: str) -> str:
@@ -44,6 +46,11 @@ def domain_name(cloud_id: str, server_id: str) -> str:
 def console_path(directory: Path, server_id: str) -> Path:
     """Where virtlogd writes what the guest says on its serial console."""
     return directory / f"{server_id}.log"
+
+
+def serial_path(directory: Path, server_id: str) -> Path:
+    """The socket of a guest's serial port."""
+    return directory / f"{server_id}.serial"
 
 
 def build(host: Host, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]) -> str:
@@ -67,7 +74,8 @@ def build(host: Host, spec: GuestSpec, disks: tuple[DiskDevice, ...], nics: tupl
     for nic in nics:
         if nic.bridge:
             devices.append(nic_element(nic))
-    _add_consoles(devices, console_path(host.console_directory, spec.server_id))
+    log = console_path(host.console_directory, spec.server_id)
+    _add_consoles(devices, log, serial_path(host.run_directory, spec.server_id))
     _add_rest(devices)
     return ElementTree.tostring(domain, encoding="unicode")
 
@@ -170,8 +178,9 @@ def nic_element(nic: NicDevice) -> Element:
     return element
 
 
-def _add_consoles(devices: Element, log: Path) -> None:
-    serial = SubElement(devices, "serial", type="pty")
+def _add_consoles(devices: Element, log: Path, socket: Path) -> None:
+    serial = SubElement(devices, "serial", type="unix")
+    SubElement(serial, "source", mode="bind", path=str(socket))
     SubElement(serial, "log", file=str(log), append="on")
     SubElement(serial, "target", port="0")
     channel = SubElement(devices, "channel", type="unix")
@@ -179,6 +188,9 @@ def _add_consoles(devices: Element, log: Path) -> None:
 
 
 def _add_rest(devices: Element) -> None:
+    # libvirt names the socket, in a folder that only QEMU's user and root can enter.
+    SubElement(SubElement(devices, "graphics", type="vnc"), "listen", type="socket")
+    SubElement(SubElement(devices, "video"), "model", type="vga", vram="16384")
     # Polling an emulated USB controller costs an idle host processor time.
     SubElement(devices, "controller", type="usb", model="none")
     SubElement(devices, "memballoon", model="virtio")

@@ -15,10 +15,11 @@ import msgspec
 from kilonova.kit.clock import Clock, SystemClock
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt.event import EventHub
+from kilonova.node.driver.virt.fake_console import FakeConsoles
 from kilonova.node.driver.virt.fake_journal import FakeGuest, FakeJournal
 from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent, RunState
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Diagnostics, DiskUse, Inventory, NicUse
+from kilonova.wire.node import ConsoleKind, Diagnostics, DiskUse, Inventory, NicUse
 
 _CONSOLE_LIMIT = 8192
 _WIRE: WeakValueDictionary[str, FakeVirt] = WeakValueDictionary()
@@ -79,6 +80,7 @@ class FakeVirt:
         self._hub = EventHub()
         self._address = str(state_dir) if state_dir else f"host-{id(self)}"
         self._failed: Counter[tuple[str, str]] = Counter()
+        self._consoles = FakeConsoles(lambda server_id: self._require(server_id).console)
 
     async def start(self) -> None:
         await self._act("start")
@@ -89,6 +91,7 @@ class FakeVirt:
         if _WIRE.get(self._address) is self:
             del _WIRE[self._address]
         self._hub.close()
+        self._consoles.close()
         self._journal.close()
 
     async def inventory(self) -> Inventory:
@@ -218,6 +221,14 @@ class FakeVirt:
         guest = self._running(server_id)
         self._say(guest, "NMI received: crash dump written")
         self._journal.save(guest)
+
+    async def console_address(self, server_id: str, kind: ConsoleKind) -> str:
+        """`screen`: `none` in a guest's script lets it have none."""
+        await self._act("console_address", server_id)
+        guest = self._running(server_id)
+        if kind == "vnc" and guest.script.get("screen") == "none":
+            raise DriverError("no_console", "The guest has no console of that kind.")
+        return await self._consoles.address(server_id, kind)
 
     async def diagnose(self, server_id: str) -> Diagnostics:
         """A simulated guest uses a hundredth of its processors, all of its memory, and nothing else."""

@@ -7,6 +7,7 @@ somebody else's and is never touched.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +32,11 @@ from kilonova.node.driver.virt.libvirt_domain import (
     owner_of,
     power_off_action,
     translate,
+    undefine_flags,
 )
 from kilonova.node.driver.virt.port import DiskDevice, GuestState, NicDevice, PowerEvent
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Diagnostics, Inventory
+from kilonova.wire.node import ConsoleKind, Diagnostics, Inventory
 
 T = TypeVar("T")
 
@@ -52,9 +54,9 @@ log = Logger(__name__)
 
 
 class LibvirtVirt:
-    """`state_dir` holds console logs. `listens_at` is the address of this host's libvirt for other hosts, empty if it
-    has none. `accelerator` is what `accelerator.probe` found. Reserved memory and CPUs are the
-    host's own and not offered to guests.
+    """`state_dir` holds console logs, `run_dir` sockets (their paths must be short). `listens_at` is the address of
+    this host's libvirt for other hosts, empty if it has none. `accelerator` is what `accelerator.probe` found. Reserved
+    memory and CPUs are the host's own and not offered to guests.
     """
 
     def __init__(
@@ -67,10 +69,13 @@ class LibvirtVirt:
         reserved_memory_mb: int = 512,
         reserved_vcpus: int = 0,
         listens_at: str = "",
+        run_dir: Path = Path("/run/kilonova"),
     ) -> None:
         self._listens_at = listens_at
         self._cloud_id = cloud_id
-        self._host = Host(cloud_id, accelerator, state_dir / "console", __version__)
+        place = hashlib.sha256(str(state_dir).encode()).hexdigest()[:8]
+        run = run_dir / cloud_id / f"serial-{place}"
+        self._host = Host(cloud_id, accelerator, state_dir / "console", __version__, run)
         self._reserved = (reserved_vcpus, reserved_memory_mb)
         self._hub = EventHub()
         self._reset_at: dict[str, float] = {}
@@ -86,6 +91,7 @@ class LibvirtVirt:
         self._libvirt = load_libvirt()
         try:
             self._host.console_directory.mkdir(parents=True, exist_ok=True)
+            self._host.run_directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DriverError("driver", f"Cannot make {self._host.console_directory}.", detail=str(error)) from error
         await self._connection.open()
@@ -213,8 +219,9 @@ class LibvirtVirt:
             if domain is not None:
                 if domain.isActive():
                     raise DriverError("running", "The guest is running.")
-                domain.undefineFlags(self._undefine_flags())
+                domain.undefineFlags(undefine_flags(self._libvirt))
             console_log.remove(console_path(self._host.console_directory, server_id))
+            domain_xml.serial_path(self._host.run_directory, server_id).unlink(missing_ok=True)
             console_log.remove(_QEMU_LOGS / f"{domain_xml.domain_name(self._cloud_id, server_id)}.log")
 
         await self._connection.call(work)
@@ -255,6 +262,9 @@ class LibvirtVirt:
     async def interrupt(self, server_id: str) -> None:
         await self._with(server_id, partial(libvirt_attend.interrupt, self._libvirt))
 
+    async def console_address(self, server_id: str, kind: ConsoleKind) -> str:
+        return await self._with(server_id, partial(libvirt_attend.console_address, kind))
+
     async def diagnose(self, server_id: str) -> Diagnostics:
         return await self._with(server_id, partial(libvirt_attend.diagnose, self._libvirt, self._cloud_id))
 
@@ -262,7 +272,9 @@ class LibvirtVirt:
         if not self._listens_at:
             raise DriverError("no_reception", "The host takes no guests that run: its libvirt listens for none")
         console = console_path(self._host.console_directory, spec.server_id)
-        return msgspec.json.encode(libvirt_move.receive(self._listens_at, spec.fence, console, disks, nics)).decode()
+        serial = domain_xml.serial_path(self._host.run_directory, spec.server_id)
+        there = libvirt_move.receive(self._listens_at, spec.fence, console, serial, disks, nics)
+        return msgspec.json.encode(there).decode()
 
     async def send(self, server_id: str, reception: str, progress: Callable[[int], None]) -> None:
         await libvirt_move.send(self._libvirt, self._transfers, partial(self._with, server_id), reception, progress)
@@ -347,15 +359,6 @@ class LibvirtVirt:
         except self._libvirt.libvirtError as error:
             # Whoever asked watches the guest, and goes on to the power button.
             log.info("the guest agent did not obey", domain=domain.name(), request=what, reason=str(error))
-
-    def _undefine_flags(self) -> int:
-        lib = self._libvirt
-        return int(
-            lib.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-            | lib.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-            | lib.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            | lib.VIR_DOMAIN_UNDEFINE_NVRAM
-        )
 
     def _prepare(self, connection: Any) -> None:
         lib = self._libvirt

@@ -14,7 +14,7 @@ from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt.domain_xml import agent_connected, nic_element
 from kilonova.node.driver.virt.libvirt_domain import describe
 from kilonova.node.driver.virt.port import NicDevice
-from kilonova.wire.node import Diagnostics, DiskUse, NicUse
+from kilonova.wire.node import ConsoleKind, Diagnostics, DiskUse, NicUse
 
 T = TypeVar("T")
 Call = Callable[[Callable[[Any], T]], Awaitable[T]]
@@ -60,6 +60,25 @@ def interrupt(libvirt: Any, domain: Any) -> None:
     if not domain.isActive():
         raise DriverError("not_running", "The guest does not run.")
     domain.injectNMI()
+
+
+def console_address(kind: ConsoleKind, domain: Any) -> str:
+    """See the port. A domain that was started by an older kilonova has neither."""
+    if not domain.isActive():
+        raise DriverError("not_running", "The guest does not run.")
+    live = ElementTree.fromstring(domain.XMLDesc())  # noqa: S314 (libvirtd's own answer)
+    if kind == "vnc":
+        path = _attribute(live, "devices/graphics[@type='vnc']/listen", "socket")
+    else:
+        path = _attribute(live, "devices/serial[@type='unix']/source", "path")
+    if not path:
+        raise DriverError("no_console", "The guest has no console of that kind until it is started again.")
+    return f"unix:{path}"
+
+
+def _attribute(domain: Element, path: str, name: str) -> str:
+    found = domain.find(path)
+    return found.get(name, "") if found is not None else ""
 
 
 def diagnose(libvirt: Any, cloud_id: str, domain: Any) -> Diagnostics:

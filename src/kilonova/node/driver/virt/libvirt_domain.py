@@ -103,6 +103,16 @@ def power_off_action(text: str) -> str:
     return ElementTree.fromstring(text).findtext("on_poweroff", "")  # noqa: S314 (libvirtd's own answer)
 
 
+def undefine_flags(libvirt: Any) -> int:
+    """What lets nothing of a domain be kept."""
+    return int(
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    )
+
+
 def describe_cpu(capabilities: str) -> str:
     """The host's processor as Nova shows it in `cpu_info`: JSON with arch, model, vendor, topology, features."""
     cpu = ElementTree.fromstring(capabilities).find("host/cpu")  # noqa: S314 (libvirtd's own answer)

@@ -42,19 +42,22 @@ class Reception(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     fence: int
     console: str
+    serial: str
     disks: dict[str, str]
     nics: dict[str, tuple[str, str]]
 
 
 def receive(
-    uri: str, fence: int, console: Path, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]
+    uri: str, fence: int, console: Path, serial: Path, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]
 ) -> Reception:
     """The reception of a host whose libvirt listens at `uri`."""
     paths = {target: str(disk.path) for disk, target, _ in name_disks(disks)}
     plugs = {nic.mac: (nic.bridge, nic.device) for nic in nics if nic.bridge}
     address = uri.partition("://")[2].partition("/")[0].rpartition("@")[2]
     host = address[: address.index("]") + 1] if address.startswith("[") else address.partition(":")[0]
-    return Reception(uri=uri, address=host, fence=fence, console=str(console), disks=paths, nics=plugs)
+    return Reception(
+        uri=uri, address=host, fence=fence, console=str(console), serial=str(serial), disks=paths, nics=plugs
+    )
 
 
 def rewrite(text: str, there: Reception) -> str:
@@ -68,6 +71,10 @@ def rewrite(text: str, there: Reception) -> str:
         _settle_nic(nic, there)
     for log in (*domain.iterfind("devices/serial/log"), *domain.iterfind("devices/console/log")):
         log.set("file", there.console)
+    for source in (*domain.iterfind("devices/serial/source"), *domain.iterfind("devices/console/source")):
+        source.set("path", there.serial)
+    for screen in domain.iterfind("devices/graphics"):
+        _settle_screen(screen)
     return ElementTree.tostring(domain, encoding="unicode")
 
 
@@ -80,6 +87,12 @@ def _settle_disk(disk: Element, there: Reception) -> None:
     source.set("file", path)
     for stale in disk.findall("backingStore"):
         disk.remove(stale)
+
+
+def _settle_screen(screen: Element) -> None:
+    """libvirt names the socket there."""
+    for element in (screen, *screen.findall("listen")):
+        element.attrib.pop("socket", None)
 
 
 def _settle_nic(nic: Element, there: Reception) -> None:

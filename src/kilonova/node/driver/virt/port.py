@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from kilonova.wire.guest import GuestSpec
-from kilonova.wire.node import Diagnostics, Inventory
+from kilonova.wire.node import ConsoleKind, Diagnostics, Inventory
 
 Role = Literal["root", "ephemeral", "swap", "config", "rescue"]
 RunState = Literal["running", "stopped", "paused", "suspended", "crashed", "moving"]
@@ -132,6 +132,10 @@ class Attendant(Protocol):
 
     async def interrupt(self, server_id: str) -> None:
         """Send a non-maskable interrupt, at which a guest may write its memory down."""
+
+    async def console_address(self, server_id: str, kind: ConsoleKind) -> str:
+        """Where whoever is on this host reaches a running guest's screen (RFB) or serial port: `unix:/path`. Raises
+        `no_console` when it has none of that kind."""
 
     async def diagnose(self, server_id: str) -> Diagnostics:
         """What a running guest used since it was started."""

@@ -19,8 +19,7 @@ Console = Callable[[str, int | None], Awaitable[str]]
 
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
     "injectNetworkInfo": (1, None),
-    **dict.fromkeys(("os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"), (1, 5)),
-    **dict.fromkeys(("resetNetwork", "os-getRDPConsole"), (1, 3)),
+    "resetNetwork": (1, 3),
 }
 """Actions of Nova that kilonova does not have, and the minor versions in which they exist."""
 
