@@ -29,6 +29,7 @@ TITLES = {
     "network": "Network v2.0",
     "placement": "Placement 1.0 to 1.39",
     "kilonova": "kilonova's own",
+    "console": "Consoles in browsers",
     "web": "The listener",
 }
 LACKS = {"s": "a success", "r": "a refusal", "c": "the change read back"}

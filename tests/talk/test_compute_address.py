@@ -95,7 +95,7 @@ async def test_fixed_addresses_come_and_go(site: Site) -> None:
     await shows(site, server_id, addresses, [("fixed", first)])
     assert await do(site, server_id, "addFixedIp", {"networkId": GHOST}) == 404
     for action, value in (("addFixedIp", {"networkId": site.network}), ("removeFixedIp", {"address": first})):
-        assert await do(site, server_id, action, value, minor=44) in (400, 404)
+        assert await do(site, server_id, action, value, minor=44) == 404
         assert await do(site, server_id, action, {"nonsense": 1}) == 400
         assert await do(site, server_id, action, value, who="eve") == 403
         assert await do(site, server_id, action, value, who="bob") == 404

@@ -131,7 +131,7 @@ async def test_the_old_actions_and_what_there_is_not(site: Site) -> None:
         assert answer.status_code == code, (kind, answer.text)
         if code == 200:
             assert answer.json()["console"]["type"] == kind
-        assert (await act(site.ann, server_id, action, {"type": kind})).status_code == 400
+        assert (await act(site.ann, server_id, action, {"type": kind})).status_code == 404
     create = f"/servers/{server_id}/remote-consoles"
 
     async def ask(protocol: str, kind: str, version: str = "2.104") -> tuple[int, str]:

@@ -36,7 +36,7 @@ from kilonova.edge.openstack.compute.keypair import KeypairRoutes
 from kilonova.edge.openstack.compute.migration import MigrationRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS, strict_from
-from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console
+from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console, absent_actions
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.address import AddressActionRoutes
 from kilonova.edge.openstack.compute.server.attendance import AttendanceRoutes
@@ -114,6 +114,7 @@ def build_compute(
 ) -> Service:
     """The Compute API, to be served at `prefix`. The gate's enforcer holds `compute.policy.RULES`."""
     versioned = _versioned(services, cloud_id, new_id)
+    versioned += absent_actions(versioned)
     strict = [replace(r, query=NO_QUERY) if r.query is None and r.method != "*" else r for r in versioned]
     routes = [*discovery_routes(), *(replace(r, path=root + r.path) for root in ROOTS for r in strict)]
     service = build_service("compute", prefix, routes, gate, compute_fault, versioning=VERSIONING, observe=observe)

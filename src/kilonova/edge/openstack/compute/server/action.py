@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from kilonova.cloud.server.service import ServerService
@@ -78,15 +78,23 @@ class ActionRoutes:
 
 
 def _unbuilt_routes() -> list[Route]:
-    routes = []
-    for action, (first, last) in _UNBUILT.items():
-        until = None if last is None else (2, last)
-        routes.append(_refusal(action, refuse_unbuilt, (2, first), until))
-        if first > 1:
-            routes.append(_refusal(action, _refuse_absent, None, (2, first - 1)))
-        if last is not None:
-            routes.append(_refusal(action, _refuse_absent, (2, last + 1), None))
-    return routes
+    return [
+        _refusal(action, refuse_unbuilt, (2, first), None if last is None else (2, last))
+        for action, (first, last) in _UNBUILT.items()
+    ]
+
+
+def absent_actions(routes: Iterable[Route]) -> list[Route]:
+    """404 for actions at the versions that do not have them."""
+    found = []
+    for route in routes:
+        if route.action is None or route.path != PATH:
+            continue
+        if route.min_version is not None and route.min_version > (2, 1):
+            found.append(_refusal(route.action, _refuse_absent, None, (2, route.min_version[1] - 1)))
+        if route.max_version is not None:
+            found.append(_refusal(route.action, _refuse_absent, (2, route.max_version[1] + 1), None))
+    return found
 
 
 def _refusal(action: str, handler: Handler, first: tuple[int, int] | None, last: tuple[int, int] | None) -> Route:
