@@ -509,7 +509,7 @@ def test_libvirts_own_schema_accepts_a_whole_guest(real_place: Path) -> None:
     spec = guest()
     disks = tuple(DiskDevice(role, real_place / role, "raw") for role in get_args(Role))
     nic = NicDevice("port", "fa:16:3e:00:00:01", "kbbbb01-b", "kbbbb01-t", 1450)
-    text = domain_xml.build(domain_xml.Host(CLOUD, "tcg", real_place, "1"), spec, disks, (nic,))
+    text = domain_xml.build(domain_xml.Host(CLOUD, "tcg", real_place, "1", real_place), spec, disks, (nic,))
     (real_place / "whole.xml").write_text(text)
     virsh("define", "--validate", str(real_place / "whole.xml"))
     clean_world()

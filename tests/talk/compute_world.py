@@ -29,6 +29,7 @@ from kilonova.cloud.network.model import Listing, Port
 from kilonova.cloud.network.port_service import NewPort
 from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.quota.service import QuotaService
+from kilonova.cloud.server import guest_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
@@ -63,6 +64,7 @@ from kilonova.node.driver.block.fake import FakeBlock
 from kilonova.node.driver.net.fake import FakeNet, FakeWorld
 from kilonova.node.driver.virt.fake import FakeVirt
 from kilonova.node.journal import Journal
+from kilonova.wire.guest import GuestSpec
 
 PROJECTS = {"admin": "a" * 32, "ann": "b" * 32, "eve": "b" * 32, "bob": "c" * 32}
 ROLES = {"admin": {"admin", "member", "reader"}, "eve": {"reader"}}
@@ -242,6 +244,13 @@ class Site:
         """What the guest wrote on its console."""
         host = (await self.servers.get(ALL, server_id)).host_id
         return await self.nodes.console(host or "", server_id, 1 << 16)
+
+    async def spec(self, server_id: str) -> GuestSpec:
+        """What the server's host shall make of its guest."""
+        server = await self.servers.get(ALL, server_id)
+        guest = await self.db.read(lambda tx: guest_store.get(tx, server.host_id or "", server_id))
+        assert guest is not None
+        return guest.spec
 
     async def ports(self) -> list[Port]:
         """The ports of ann's servers, and those that she made."""

@@ -52,7 +52,7 @@ async def site(
     site = Site(db, tmp_path)
     await site.start(hosts=0)
     for host in hosts:
-        virt = LibvirtVirt("abcdef", host.place, "tcg", uri=host.uri, listens_at=host.uri)
+        virt = LibvirtVirt("abcdef", host.place, "tcg", uri=host.uri, listens_at=host.uri, run_dir=host.place)
         await site.add_host(host.name, Drivers(virt, FakeNet(), FileBlock(host.place / "block")))
     site.image = await site.add_image("kilonova-guest", guest_image.read_bytes(), disk_format="qcow2")
     yield site

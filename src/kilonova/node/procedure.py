@@ -175,7 +175,7 @@ async def _rewire(hands: Hands, spec: GuestSpec, state: GuestState | None, stage
     when the control plane no longer lists that port here."""
     if spec.power in ("running", "paused") and state is not None and state.state in ("running", "paused"):
         stage("network", 0)
-        await hands.virt.rewire(spec.server_id, await hands.networks.plug(spec.ports))
+        await hands.virt.rewire(spec, await hands.networks.plug(spec.ports))
 
 
 async def _stop(hands: Hands, spec: GuestSpec, state: GuestState | None) -> None:

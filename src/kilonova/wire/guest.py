@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kilonova.wire.hardware import PLAIN, Hardware
 from kilonova.wire.network import PortDoc
 
 Power = Literal["running", "stopped", "paused", "suspended", "absent", "incoming"]
@@ -101,6 +102,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     send_to: str = ""
     hurry: bool = False
     abort: bool = False
+    hardware: Hardware = PLAIN
 
 
 class GuestError(msgspec.Struct, frozen=True, kw_only=True):

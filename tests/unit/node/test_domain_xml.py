@@ -25,7 +25,7 @@ def define(
     *disks: DiskDevice, nics: tuple[NicDevice, ...] = (), accelerator: Accelerator = "tcg", name: str = "web"
 ) -> ElementTree.Element:
     spec = GuestSpec(server_id=SERVER, fence=4, version=1, power="running", name=name, vcpus=2, memory_mb=96)
-    return ElementTree.fromstring(build(Host("bbbb01", accelerator, Path("/c"), "9.9"), spec, disks, nics))
+    return ElementTree.fromstring(build(Host("bbbb01", accelerator, Path("/c"), "9.9", Path("/r")), spec, disks, nics))
 
 
 def test_a_domain_carries_the_cloud_and_the_server_in_name_uuid_and_metadata() -> None:

@@ -10,7 +10,7 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.placement import allocation_store as allocations
 from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.server import guest_store, store
-from kilonova.cloud.server.demand import sizes
+from kilonova.cloud.server.demand import shape
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.core.context import ALL
@@ -32,7 +32,7 @@ def first_spec(server: Server, ports: tuple[PortDoc, ...], request_id: str) -> G
         version=1,
         power="running",
         name=server.name,
-        **sizes(server.flavor),
+        **shape(server.flavor, server.image),
         image=msgspec.convert(server.image, ImageRef) if server.image else None,
         ports=ports,
         config_drive=server.config_drive,

@@ -12,6 +12,7 @@ from kilonova.cloud.flow import guest as guests
 from kilonova.cloud.flow.guest import document, script
 from kilonova.cloud.flow.power import TurnFlow
 from kilonova.cloud.server import guest_store, store
+from kilonova.cloud.server.demand import shape
 from kilonova.cloud.server.model import Guest, KeyCopy, Server
 from kilonova.core.context import ALL
 from kilonova.core.errors import Failure
@@ -41,6 +42,7 @@ class ServerRebuild(TurnFlow):
             "generation": guest.spec.generation + 1,
             "preserve_ephemeral": frame["preserve_ephemeral"],
             "image": msgspec.convert(changed.image, ImageRef),
+            **shape(changed.flavor, changed.image),
             "name": changed.name,
             "document": document(changed),
             "fake": script(changed),

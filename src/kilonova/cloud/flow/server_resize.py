@@ -17,7 +17,7 @@ from kilonova.cloud.image.account import CLOUD
 from kilonova.cloud.image.model import Image, NewImage
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, migration_store, store
-from kilonova.cloud.server.demand import HERE, MOVING, sizes
+from kilonova.cloud.server.demand import HERE, MOVING, shape
 from kilonova.cloud.server.imaging import describe
 from kilonova.cloud.server.model import Before, FlavorCopy, Guest, Server
 from kilonova.cloud.server.nodes import Nodes
@@ -162,7 +162,7 @@ class ServerResize(TurnFlow):
     def change(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
         flavor = msgspec.convert(frame["flavor"], FlavorCopy)
         started = {"power": self.power(frame), "boot_count": guest.spec.boot_count + 1}
-        return {**started, **sizes(flavor), "mark": frame["mark"]}
+        return {**started, **shape(flavor, server.image), "mark": frame["mark"]}
 
     def arrived(self, tx: Tx, server: Server, run: Run) -> dict[str, Any]:
         migration_store.advance(tx, run.id, migration_store.FINISHED)
@@ -181,7 +181,7 @@ class ServerResize(TurnFlow):
         return {"flavor": msgspec.convert(run.frame["flavor"], FlavorCopy), "before": before}
 
     def restore(self, guest: Guest, server: Server, frame: Mapping[str, Any]) -> dict[str, Any]:
-        back = {**sizes(server.flavor), "mark": "", "restore": frame["mark"]}
+        back = {**shape(server.flavor, server.image), "mark": "", "restore": frame["mark"]}
         return {**super().restore(guest, server, frame), **({} if _moves(frame) else back)}
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:

@@ -11,7 +11,7 @@ from kilonova.cloud.flow.power import TurnFlow, judge, missing
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, migration_store, store
-from kilonova.cloud.server.demand import HERE, MOVING, sizes
+from kilonova.cloud.server.demand import HERE, MOVING, shape
 from kilonova.cloud.server.model import Guest, Server
 from kilonova.cloud.server.nodes import Nodes
 from kilonova.core.context import ALL
@@ -82,7 +82,7 @@ class ServerRevert(TurnFlow):
         if server.before is None:
             return {}
         started = {"power": self.power(frame), "boot_count": guest.spec.boot_count + 1}
-        return {**started, **sizes(server.before.flavor), "mark": "", "restore": server.before.mark}
+        return {**started, **shape(server.before.flavor, server.image), "mark": "", "restore": server.before.mark}
 
     def arrived(self, tx: Tx, server: Server, run: Run) -> dict[str, Any]:
         if server.before is None:
@@ -95,7 +95,7 @@ class ServerRevert(TurnFlow):
         """It stays resized. Where its disk has gone back already, that is the state which is kept now."""
         mark = server.before.mark if server.before else ""
         started = {"power": self.power(frame), "boot_count": guest.spec.boot_count + 1}
-        return {**sizes(server.flavor), **started, "mark": mark, "restore": ""}
+        return {**shape(server.flavor, server.image), **started, "mark": mark, "restore": ""}
 
     def failed(self, tx: Tx, run: Run, failure: Failure) -> None:
         server = store.get(tx, ALL, run.subject_id)

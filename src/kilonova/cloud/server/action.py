@@ -12,7 +12,7 @@ from kilonova.cloud.placement.demand import takes_something
 from kilonova.cloud.quota import store as quota
 from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.command import Act, Commands, insist
-from kilonova.cloud.server.demand import HERE, MOVING, charges, growth, sizes
+from kilonova.cloud.server.demand import HERE, MOVING, charges, growth, shape
 from kilonova.cloud.server.model import FlavorCopy, Guest, Server
 from kilonova.cloud.server.phase import COPYING, resting
 from kilonova.core.context import Context, Scope
@@ -187,7 +187,7 @@ def _settle_guest(tx: Tx, server: Server, guest: Guest) -> None:
         hosts.add_debt(tx, guest.host_id, server.id, guest.spec.fence + 1)
         guest_store.remove(tx, guest.host_id, server.id)
         return
-    kept = {**sizes(server.flavor), "version": guest.spec.version + 1, "mark": "", "restore": ""}
+    kept = {**shape(server.flavor, server.image), "version": guest.spec.version + 1, "mark": "", "restore": ""}
     guest_store.desire(tx, guest.host_id, msgspec.structs.replace(guest.spec, **kept, rescue=None, deposit_to=""))
 
 
@@ -205,4 +205,4 @@ def _refuse_flavor(old: FlavorCopy, new: FlavorCopy) -> None:
     if (old.ephemeral_gb, old.swap_mb) != (new.ephemeral_gb, new.swap_mb):
         raise NotBuilt("Resizing ephemeral and swap disks is not implemented")
     if takes_something(old.extra_specs) or takes_something(new.extra_specs):
-        raise NotBuilt("Resizing to or from a flavor that asks for resources beside its sizes is not implemented")
+        raise NotBuilt("Resizing to or from a flavor that asks for resources beside its shape is not implemented")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kilonova.cloud.server.model import FlavorCopy
+from kilonova.wire.hardware import tolerate
 
 HERE: Final = "server:"
 """The consumer of what a server has, followed by its id."""
@@ -23,9 +25,12 @@ def growth(old: FlavorCopy, new: FlavorCopy) -> dict[str, int]:
     return {name: after[name] - before[name] for name in after if after[name] > before[name]}
 
 
-def sizes(flavor: FlavorCopy) -> dict[str, Any]:
-    """What of a flavor shapes a guest, as fields of its spec."""
+def shape(flavor: FlavorCopy, image: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a flavor and an image (as a server keeps it) shapes a guest, as fields of its spec."""
+    hardware = tolerate(flavor.extra_specs, image.get("properties") or {}, flavor.vcpus)
     return {
+        "hardware": hardware,
+        "stop_timeout": hardware.stop_timeout,
         "vcpus": flavor.vcpus,
         "memory_mb": flavor.memory_mb,
         "root_gb": flavor.root_gb,

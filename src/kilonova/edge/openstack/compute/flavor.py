@@ -27,6 +27,7 @@ from kilonova.edge.openstack.compute.schema import (
 from kilonova.edge.openstack.page import next_links, read_page
 from kilonova.kit.http import AUTHENTICATED, Request, Response, Route, VersionedSchemas, multi
 from kilonova.kit.http.schema import JsonSchema
+from kilonova.wire.hardware import check_spec
 
 _SORT: Final[Mapping[str, str]] = {
     "flavorid": "id", "id": "created_at", "name": "name", "memory_mb": "memory_mb", "vcpus": "vcpus",
@@ -204,10 +205,10 @@ class FlavorRoutes:
         return await self._flavors.get(request.context, request.params["flavor_id"])
 
     async def _set(self, request: Request, given: Mapping[str, Any]) -> None:
-        if request.version >= (2, 86):
-            # From here on Nova checks names and values against a catalogue of what they mean.
-            raise NotBuilt("Extra specs are checked from microversion 2.86, which is not implemented; use one below")
         specs = {key: str(value) for key, value in given.items()}
+        if request.version >= (2, 86):
+            for key, value in specs.items():
+                check_spec(key, value)
         await self._flavors.set_specs(request.context, request.params["flavor_id"], specs)
 
     async def _page(self, request: Request) -> tuple[list[Flavor], dict[str, Any]]:

@@ -196,10 +196,10 @@ class FakeVirt:
         await self._act("copy_root", server_id)
         self._require(server_id)
 
-    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
+    async def rewire(self, spec: GuestSpec, nics: tuple[NicDevice, ...]) -> None:
         """The guest tells on its console what comes and goes."""
-        await self._act("rewire", server_id)
-        guest, wanted = self._running(server_id), tuple(nic.mac for nic in nics)
+        await self._act("rewire", spec.server_id)
+        guest, wanted = self._running(spec.server_id), tuple(nic.mac for nic in nics)
         said = [f"NIC {mac} is there" for mac in wanted if mac not in guest.nics]
         said += [f"NIC {mac} is gone" for mac in guest.nics if mac not in wanted]
         guest.nics = wanted

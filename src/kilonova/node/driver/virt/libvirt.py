@@ -21,7 +21,7 @@ from kilonova import __version__
 from kilonova.kit.log import Logger
 from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt import console_log, domain_xml, libvirt_attend, libvirt_copy, libvirt_move
-from kilonova.node.driver.virt.domain_xml import Accelerator, Host, console_path
+from kilonova.node.driver.virt.domain_xml import Accelerator, Host, console_path, name_disks
 from kilonova.node.driver.virt.event import EventHub
 from kilonova.node.driver.virt.libvirt_connection import LibvirtConnection, load_libvirt
 from kilonova.node.driver.virt.libvirt_domain import (
@@ -251,8 +251,8 @@ class LibvirtVirt:
     async def copy_root(self, server_id: str, target: Path) -> None:
         await libvirt_copy.copy_root(self._libvirt, partial(self._with, server_id), target)
 
-    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
-        await libvirt_attend.rewire(self._libvirt, partial(self._with, server_id), nics)
+    async def rewire(self, spec: GuestSpec, nics: tuple[NicDevice, ...]) -> None:
+        await libvirt_attend.rewire(self._libvirt, partial(self._with, spec.server_id), spec.hardware, nics)
 
     async def set_password(self, server_id: str, user: str, password: str) -> None:
         domain = await self._with(server_id, lambda domain: domain)
@@ -273,7 +273,9 @@ class LibvirtVirt:
             raise DriverError("no_reception", "The host takes no guests that run: its libvirt listens for none")
         console = console_path(self._host.console_directory, spec.server_id)
         serial = domain_xml.serial_path(self._host.run_directory, spec.server_id)
-        there = libvirt_move.receive(self._listens_at, spec.fence, console, serial, disks, nics)
+        there = libvirt_move.receive(
+            self._listens_at, spec.fence, console, serial, name_disks(disks, spec.hardware), nics
+        )
         return msgspec.json.encode(there).decode()
 
     async def send(self, server_id: str, reception: str, progress: Callable[[int], None]) -> None:

@@ -14,6 +14,7 @@ from kilonova.node.driver.failure import DriverError
 from kilonova.node.driver.virt.domain_xml import agent_connected, nic_element
 from kilonova.node.driver.virt.libvirt_domain import describe
 from kilonova.node.driver.virt.port import NicDevice
+from kilonova.wire.hardware import Hardware
 from kilonova.wire.node import ConsoleKind, Diagnostics, DiskUse, NicUse
 
 T = TypeVar("T")
@@ -23,14 +24,14 @@ ASK_AGAIN_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.2
 
 
-async def rewire(libvirt: Any, call: Call[Any], nics: tuple[NicDevice, ...]) -> None:
+async def rewire(libvirt: Any, call: Call[Any], hardware: Hardware, nics: tuple[NicDevice, ...]) -> None:
     """Plug what is missing, then take what is not wanted any more, and wait until the guest has let go of it: one that
     still boots does not hear the first request."""
     wanted = {nic.mac: nic for nic in nics if nic.bridge}
     has = await call(partial(_nics, libvirt))
     for mac, nic in wanted.items():
         if mac not in has:
-            text = ElementTree.tostring(nic_element(nic), encoding="unicode")
+            text = ElementTree.tostring(nic_element(nic, hardware), encoding="unicode")
             await call(partial(_attach, libvirt, text))
     deadline, asked = monotonic() + LET_GO_SECONDS, 0.0
     while extra := {mac: text for mac, text in (await call(partial(_nics, libvirt))).items() if mac not in wanted}:

@@ -20,7 +20,7 @@ from xml.etree.ElementTree import Element
 import msgspec
 
 from kilonova.node.driver.failure import DriverError
-from kilonova.node.driver.virt.domain_xml import NAMESPACE, name_disks
+from kilonova.node.driver.virt.domain_xml import NAMESPACE
 from kilonova.node.driver.virt.libvirt_failure import explain
 from kilonova.node.driver.virt.port import DiskDevice, NicDevice
 
@@ -48,10 +48,15 @@ class Reception(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def receive(
-    uri: str, fence: int, console: Path, serial: Path, disks: tuple[DiskDevice, ...], nics: tuple[NicDevice, ...]
+    uri: str,
+    fence: int,
+    console: Path,
+    serial: Path,
+    disks: list[tuple[DiskDevice, str, str]],
+    nics: tuple[NicDevice, ...],
 ) -> Reception:
     """The reception of a host whose libvirt listens at `uri`."""
-    paths = {target: str(disk.path) for disk, target, _ in name_disks(disks)}
+    paths = {target: str(disk.path) for disk, target, _ in disks}
     plugs = {nic.mac: (nic.bridge, nic.device) for nic in nics if nic.bridge}
     address = uri.partition("://")[2].partition("/")[0].rpartition("@")[2]
     host = address[: address.index("]") + 1] if address.startswith("[") else address.partition(":")[0]

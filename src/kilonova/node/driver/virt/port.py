@@ -123,7 +123,7 @@ class DiskCopier(Protocol):
 class Attendant(Protocol):
     """What is done to guests that run. Raises `not_running` for those that do not."""
 
-    async def rewire(self, server_id: str, nics: tuple[NicDevice, ...]) -> None:
+    async def rewire(self, spec: GuestSpec, nics: tuple[NicDevice, ...]) -> None:
         """Make a running or paused guest have exactly these NICs; those that it has stay as they are. Raises `nic_held`
         when it does not let one go."""
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from kilonova.cloud.image.model import Image
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.model import Server
 from kilonova.cloud.server.service import ServerService
@@ -20,6 +21,7 @@ from kilonova.edge.openstack.compute.server.create import Creation, copy_flavor,
 from kilonova.edge.openstack.compute.server.routes import Viewing, server_id
 from kilonova.kit.http import Request, Response, Route
 from kilonova.kit.http.route import Handler
+from kilonova.wire.hardware import resolve
 
 _UNBUILT: Final = ("trusted_image_certificates",)
 
@@ -64,6 +66,7 @@ class ChangeRoutes:
     async def _values(self, request: Request, asked: Mapping[str, Any], server: Server) -> dict[str, Any]:
         context = request.context
         image = await self._creation.find_image(context, asked["imageRef"].rpartition("/")[2], server.flavor)
+        resolve(server.flavor.extra_specs, image.properties, server.flavor.vcpus)
         values: dict[str, Any] = {
             "image_id": image.id, "image": self._creation.copy_image(image, asked.get("OS-DCF:diskConfig"))
         }  # fmt: skip
@@ -89,6 +92,7 @@ class ChangeRoutes:
         asked, identifier = request.json["resize"], server_id(request)
         flavor = await self._creation.find_flavor(request.context, asked["flavorRef"])
         server = await self._servers.get(reach(request), identifier)
+        resolve(flavor.extra_specs, server.image.get("properties") or {}, flavor.vcpus)
         await self._check_image(request.context, server, flavor.memory_mb)
         work = self._actions.resize(request.context, reach(request), identifier, copy_flavor(flavor))
         await attempt("resize", identifier, work)
@@ -117,6 +121,7 @@ class ChangeRoutes:
         identifier, image = server_id(request), None
         if (named := asked.get("rescue_image_ref")) is not None:
             found = await self._creation.find_image(request.context, named.rpartition("/")[2], None)
+            _refuse_rescue(found)
             image = self._creation.copy_image(found, None)
         password = asked.get("adminPass") or new_password()
         work = self._actions.rescue(request.context, reach(request), identifier, image, password)
@@ -126,3 +131,10 @@ class ChangeRoutes:
     async def unrescue(self, request: Request) -> None:
         identifier = server_id(request)
         await attempt("unrescue", identifier, self._actions.unrescue(request.context, reach(request), identifier))
+
+
+def _refuse_rescue(image: Image) -> None:
+    """The rescued guest has its own hardware; what a rescue image asks for beside that cannot be had."""
+    for name in image.properties:
+        if name.startswith("hw_rescue_"):
+            raise Invalid(f"The image's property {name} cannot be had: the rescue disk is on the bus of the others")

@@ -27,6 +27,7 @@ from kilonova.edge.openstack.compute.server.hint import Groups as ServerGroups
 from kilonova.edge.openstack.compute.server.hint import read_hints
 from kilonova.kit.http import Request
 from kilonova.wire.guest import ImageRef
+from kilonova.wire.hardware import resolve
 
 MOST_AT_ONCE: Final = 1000
 _MIB: Final = 1 << 20
@@ -94,6 +95,7 @@ class Creation:
         least, most = _counts(wanted)
         flavor = await self.find_flavor(context, wanted["flavorRef"])
         image = await self.find_image(context, _image_id(wanted), flavor)
+        hardware = resolve(flavor.extra_specs, image.properties, flavor.vcpus)
         key = await self.find_key(context, wanted.get("key_name"))
         zone, host = await self._place(request, wanted)
         metadata = wanted.get("metadata", {})
@@ -110,7 +112,7 @@ class Creation:
             security_groups=await self._group_names(context, groups),
             key=key,
             user_data="".join(wanted.get("user_data", "").split()),
-            config_drive=is_true(wanted.get("config_drive", False)),
+            config_drive=is_true(wanted.get("config_drive", False)) or hardware.drive,
             metadata=tuple(sorted(metadata.items())),
             zone=zone,
             host=host,
