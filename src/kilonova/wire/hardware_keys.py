@@ -197,7 +197,7 @@ KEYS: Final[tuple[Key, ...]] = (
           fine=lambda v: v in ("virtio", "e1000", "e1000e", "rtl8139")),
     _real("", "hw_video_model",
           _one_of("vga", "cirrus", "virtio", "bochs", "none", "qxl", "vmvga", "xen", "gop"), "video",
-          "the graphics card; `none`: no screen", why="use vga, cirrus, virtio, bochs or none",
+          "the screen's card", why="use vga, cirrus, virtio, bochs or none",
           fine=lambda v: v in ("vga", "cirrus", "virtio", "bochs", "none")),
     _real("", "hw_video_ram", _whole(1, 1024), "video_mb", "its memory, MiB"),
     _not("", "hw_rng_model", _text(), "use virtio", lambda v: v == "virtio"),
