@@ -187,7 +187,7 @@ KEYS: Final[tuple[Key, ...]] = (
     _not("", "hw_firmware_stateless", _flag(), _UEFI, lambda v: not v),
     _real("", "hw_machine_type", _machine(), "machine", "the machine type"),
     _real("", "hw_disk_bus", _one_of("virtio", "scsi", "sata", "ide", "usb", "fdc", "lxc", "uml", "xen"), "disk_bus",
-          "the bus of the disks; the root disk is vda, sda or hda by it", why="use virtio, scsi, sata or ide",
+          "the disks' bus; the root disk is vda, sda or hda", why="use virtio, scsi, sata or ide",
           fine=lambda v: v in ("virtio", "scsi", "sata", "ide")),
     _not("", "hw_scsi_model", _text(), "use virtio-scsi", lambda v: v == "virtio-scsi"),
     _real("", "hw_cdrom_bus", _one_of("ide", "sata", "scsi"), "cdrom_bus", "the bus of the config drive"),
