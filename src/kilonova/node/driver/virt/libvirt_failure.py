@@ -19,6 +19,7 @@ _WORDS: tuple[tuple[str, str, str, bool], ...] = (
     ("permission denied", "no_disk", "The hypervisor may not read a disk of the guest.", False),
     ('failed to get "write" lock', "disk_in_use", "A disk of the guest is in use by another process.", True),
     ("cannot get interface mtu", "no_bridge", "The guest's network is not there yet.", True),
+    ("qdisc kind is unknown", "no_nic_limits", "The host's kernel cannot limit what a NIC carries.", True),
     ("unable to add port", "no_bridge", "The guest's network is not there yet.", True),
 )
 
