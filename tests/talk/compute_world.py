@@ -35,6 +35,7 @@ from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
@@ -117,6 +118,7 @@ class Site:
         self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
         self.consoles = Consoles(db, self.nodes, lambda: secrets.token_urlsafe(32))
+        self.feed = Feed(db, self.clock, poll=0.02)
         mac = mac_source(random.Random(1).randbytes)
         self.ground = Ground(db, new_uuid, mac, lambda change: self.address_book.notify(change))
         self.networks = NetworkServices(self.ground)
@@ -131,7 +133,7 @@ class Site:
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
-            consoles=self.consoles,
+            consoles=self.consoles, feed=self.feed,
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
@@ -140,7 +142,7 @@ class Site:
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
-        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0")
+        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", self.feed)
         self.app = App([build_compute(self.services, gate, "abcdef"), watch], sockets=ConsoleProxy(self.consoles))
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
@@ -192,6 +194,7 @@ class Site:
             await self.engine.start()
 
     async def stop(self) -> None:
+        await self.feed.stop()
         for client in (self.ann, self.bob, self.eve, self.admin):
             await client.aclose()
         if self.engine is not None:

@@ -11,6 +11,8 @@ EXPLAIN: Final = "kilonova:explain"
 EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
+WATCH: Final = "kilonova:events"
+WATCH_ALL: Final = "kilonova:events:all_projects"
 
 _OPERATOR: Final = "role:admin and domain_id:None"
 _ANYONE: Final = ""
@@ -18,6 +20,8 @@ _ANYONE: Final = ""
 RULES: Final[Mapping[str, str]] = {
     TELL: _ANYONE,  # a project sees its own servers only
     TELL_ALL: _OPERATOR,
+    WATCH: _ANYONE,  # a project sees its own servers only
+    WATCH_ALL: _OPERATOR,
     EXPLAIN: _ANYONE,
     EXPLAIN_HOST: _OPERATOR,
     STATUS: _OPERATOR,

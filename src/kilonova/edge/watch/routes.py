@@ -10,13 +10,14 @@ from kilonova.cloud.flavor.model import Flavor, FlavorFilter, FlavorPage
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.model import FlavorCopy
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Context
-from kilonova.core.errors import Failure, Forbidden, NotFound
+from kilonova.core.errors import Failure, Forbidden, Invalid, NotFound
 from kilonova.core.ids import is_uuid
-from kilonova.edge.watch import policy, view
-from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
+from kilonova.edge.watch import policy, stream, view
+from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, multi, query, single, status_of
 from kilonova.kit.http.request import own
 
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -26,6 +27,11 @@ _EXPLAIN: Final = {
     "required": ["flavor"],
     "additionalProperties": False,
 }
+
+_EVENTS: Final = query(
+    {"server_id": multi({"type": "string", "format": "uuid"}), "all_projects": single({"enum": ["1", "true"]})},
+    additional=False,
+)
 
 
 class WatchRoutes:
@@ -40,8 +46,10 @@ class WatchRoutes:
         audit: Audit,
         version: str,
         gate: Gate,
+        feed: Feed,
     ) -> None:
         self._gate = gate
+        self._feed = feed
         self._servers = servers
         self._flavors = flavors
         self._hosts = hosts
@@ -53,6 +61,7 @@ class WatchRoutes:
         return [
             Route("GET", "/v1/servers/{server_id}/story", self.tell, policy.TELL),
             Route("POST", "/v1/explain", self.explain, policy.EXPLAIN, schema=_EXPLAIN),
+            Route("GET", "/v1/events", self.watch, policy.WATCH, query=_EVENTS),
             Route("GET", "/v1/status", self.show_status, policy.STATUS),
             Route("POST", "/v1/doctor", self.examine, policy.DOCTOR),
         ]
@@ -77,6 +86,24 @@ class WatchRoutes:
         found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"), project)
         names = await self._hosts.states() if operator else {}
         return view.decision(found, names, operator=operator)
+
+    async def watch(self, request: Request) -> Response:
+        """What becomes of the project's servers (of these, by `server_id`; of all projects with `all_projects`), as
+        server-sent events, from `Last-Event-ID` or from now on. It ends with the token, at the latest after an hour."""
+        context = request.context
+        everybody = request.query_one("all_projects") is not None
+        if everybody and not self._gate.permits(context, policy.WATCH_ALL, own(context)):
+            raise Forbidden("Only administrators see the events of other projects.", rule=policy.WATCH_ALL)
+        if not everybody and not context.project_id:
+            raise Invalid("Events are a project's; the token is not scoped to one")
+        since = request.header("last-event-id")
+        if since is not None and not (since.isascii() and since.isdecimal() and len(since) < 19):
+            raise Invalid("Last-Event-ID is the id of an event")
+        whose = context.project_id or context.user_id
+        self._feed.check(whose)
+        wanted = stream.Wanted(ALL if everybody else context.scope, request.query.get("server_id", []), whose)
+        body = stream.follow(self._feed, wanted, None if since is None else int(since), context.expires_at)
+        return Response(200, body, stream.HEADERS)
 
     async def show_status(self, request: Request) -> dict[str, Any]:
         """The cloud in numbers."""
@@ -104,12 +131,13 @@ def build_watch(
     audit: Audit,
     gate: Gate,
     version: str,
+    feed: Feed,
     *,
     prefix: str = "/kilonova",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate).routes()
+    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, feed).routes()
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

@@ -16,6 +16,7 @@ from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.console import Consoles
+from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
@@ -73,6 +74,7 @@ class ComputeServices:
     server_nics: ServerNics
     attendance: Attendance
     consoles: Consoles
+    feed: Feed
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -127,7 +129,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     nics, groups = s.networks.allocation, s.networks.groups
     creation = Creation(Sources(s.flavors, s.images, s.keypairs, nics, s.quotas, s.hosts, s.server_groups, groups))
     return [
-        *ServerRoutes(s.servers, creation, viewing).routes(),
+        *ServerRoutes(s.servers, creation, viewing, s.feed).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *AttendanceRoutes(s.servers, s.attendance).routes(),
         *ConsoleRoutes(s.consoles).routes(),
