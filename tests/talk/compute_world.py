@@ -16,6 +16,7 @@ from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
+from kilonova.cloud.flow.host_drain import HostDrain
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.model import NewImage
 from kilonova.cloud.image.service import ImageService
@@ -35,6 +36,7 @@ from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.drain import Drains
 from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
@@ -142,7 +144,9 @@ class Site:
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
-        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", self.feed)
+        watch = build_watch(
+            self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", self.feed, Drains(db, self.ops)
+        )
         self.app = App([build_compute(self.services, gate, "abcdef"), watch], sockets=ConsoleProxy(self.consoles))
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
@@ -186,12 +190,18 @@ class Site:
         for number in range(1, hosts + 1):
             await self.add_host(f"host{number}")
         if work:
-            db, nodes, network = self.db, self.nodes, self.networks.allocation
-            attachments = self.networks.attachments
-            flows = server_flows(db, self.placement, network, attachments, self.images, nodes)
-            pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
-            self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
-            await self.engine.start()
+            await self.replace_engine()
+
+    async def replace_engine(self) -> None:
+        """Another worker takes over; what the one before was at, it finds in rows."""
+        if self.engine is not None:
+            await self.engine.stop()
+        db, nodes, network = self.db, self.nodes, self.networks.allocation
+        flows = server_flows(db, self.placement, network, self.networks.attachments, self.images, nodes)
+        flows.append(HostDrain(db, self.services.moves, self.services.actions, pause=0.02))
+        pace = Pace(poll=0.05, retry=0.02, retry_longest=0.2, renew=0)
+        self.engine = Engine(db, self.bus, self.clock, self.ops, flows, new_uuid(), pace)
+        await self.engine.start()
 
     async def stop(self) -> None:
         await self.feed.stop()

@@ -47,6 +47,11 @@ class Client:
         response = self._send("POST", path, json=body)
         return response.json() if response.content else None
 
+    def put(self, path: str, body: Any = None) -> Any:
+        """Change something; the answer's document, None without one."""
+        response = self._send("PUT", path, json=body)
+        return response.json() if response.content else None
+
     def delete(self, path: str) -> None:
         """Delete something."""
         self._send("DELETE", path)

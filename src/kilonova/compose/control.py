@@ -13,6 +13,7 @@ from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
+from kilonova.cloud.flow.host_drain import HostDrain
 from kilonova.cloud.flow.image_import import ImageImport
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.host.service import HostService
@@ -60,6 +61,7 @@ from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.drain import Drains
 from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
@@ -181,6 +183,7 @@ class Control:
         self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
         self.attendance = Attendance(self.db, self.operations, self.nodes, self.clock)
         self.consoles = Consoles(self.db, self.nodes, lambda: secrets.token_urlsafe(32))
+        self.drains = Drains(self.db, self.operations)
         self.feed = Feed(self.db, self.clock)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
@@ -192,6 +195,7 @@ class Control:
         allocation = self.networks.allocation
         flows = (
             *server_flows(self.db, self.placement, allocation, self.networks.attachments, self.images, self.nodes),
+            HostDrain(self.db, self.server_moves, self.server_actions),
             ImageImport(self.db, self.blobs, self.image_source, settings.max_image_gb * GIB),
         )
         pace = Pace(renew=0) if sole else Pace()

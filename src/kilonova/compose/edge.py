@@ -96,7 +96,7 @@ def _watch(control: Control) -> Service:
     gate = _gate(control, "kilonova", [Rule(name, check) for name, check in WATCH_RULES.items()])
     return build_watch(
         control.servers, control.flavors, control.hosts, control.census, control.audit,
-        gate, __version__, control.feed, observe=control.metrics.observe_request,
+        gate, __version__, control.feed, control.drains, observe=control.metrics.observe_request,
     )  # fmt: skip
 
 

@@ -308,6 +308,12 @@ def ids(tx: Tx) -> dict[str, tuple[str, str | None]]:
     return {r.id: (r.phase, r.host_id) for r in rows}
 
 
+def on_host(tx: Tx, host_id: str) -> list[Server]:
+    """The live servers on a host, the oldest first."""
+    query = select(server).where(server.c.host_id == host_id).order_by(server.c.created_at, server.c.id)
+    return [_server(row) for row in tx.execute(query)]
+
+
 def owners(tx: Tx) -> list[str]:
     """The projects that have live servers."""
     return [row.project_id for row in tx.execute(select(server.c.project_id).distinct())]

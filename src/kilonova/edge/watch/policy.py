@@ -11,6 +11,7 @@ EXPLAIN: Final = "kilonova:explain"
 EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
+DRAIN: Final = "kilonova:hosts:drain"
 WATCH: Final = "kilonova:events"
 WATCH_ALL: Final = "kilonova:events:all_projects"
 
@@ -24,6 +25,7 @@ RULES: Final[Mapping[str, str]] = {
     WATCH_ALL: _OPERATOR,
     EXPLAIN: _ANYONE,
     EXPLAIN_HOST: _OPERATOR,
+    DRAIN: _OPERATOR,
     STATUS: _OPERATOR,
     DOCTOR: _OPERATOR,
 }

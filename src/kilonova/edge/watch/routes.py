@@ -10,6 +10,7 @@ from kilonova.cloud.flavor.model import Flavor, FlavorFilter, FlavorPage
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.server.census import Census
+from kilonova.cloud.server.drain import Drains
 from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.model import FlavorCopy
 from kilonova.cloud.server.service import ServerService
@@ -28,6 +29,11 @@ _EXPLAIN: Final = {
     "additionalProperties": False,
 }
 
+_DRAIN: Final = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "maxLength": 255}},
+    "additionalProperties": False,
+}
 _EVENTS: Final = query(
     {"server_id": multi({"type": "string", "format": "uuid"}), "all_projects": single({"enum": ["1", "true"]})},
     additional=False,
@@ -47,7 +53,9 @@ class WatchRoutes:
         version: str,
         gate: Gate,
         feed: Feed,
+        drains: Drains,
     ) -> None:
+        self._drains = drains
         self._gate = gate
         self._feed = feed
         self._servers = servers
@@ -62,6 +70,9 @@ class WatchRoutes:
             Route("GET", "/v1/servers/{server_id}/story", self.tell, policy.TELL),
             Route("POST", "/v1/explain", self.explain, policy.EXPLAIN, schema=_EXPLAIN),
             Route("GET", "/v1/events", self.watch, policy.WATCH, query=_EVENTS),
+            Route("POST", "/v1/hosts/{host}/drain", self.drain, policy.DRAIN, schema=_DRAIN, success=202),
+            Route("GET", "/v1/hosts/{host}/drain", self.show_drain, policy.DRAIN),
+            Route("DELETE", "/v1/hosts/{host}/drain", self.cancel_drain, policy.DRAIN, success=204),
             Route("GET", "/v1/status", self.show_status, policy.STATUS),
             Route("POST", "/v1/doctor", self.examine, policy.DOCTOR),
         ]
@@ -105,6 +116,21 @@ class WatchRoutes:
         body = stream.follow(self._feed, wanted, None if since is None else int(since), context.expires_at)
         return Response(200, body, stream.HEADERS)
 
+    async def drain(self, request: Request) -> dict[str, Any]:
+        """Move every server from a host, which is disabled. Again while that goes on only tells how far it is."""
+        host = await self._hosts.find(request.params["host"])
+        reason = request.json.get("reason", "")
+        return view.drain(host, await self._drains.start(request.context, host.id, reason))
+
+    async def show_drain(self, request: Request) -> dict[str, Any]:
+        """How far it is."""
+        host = await self._hosts.find(request.params["host"])
+        return view.drain(host, await self._drains.show(host.id))
+
+    async def cancel_drain(self, request: Request) -> None:
+        """Move no more; the host stays disabled."""
+        await self._drains.cancel((await self._hosts.find(request.params["host"])).id)
+
     async def show_status(self, request: Request) -> dict[str, Any]:
         """The cloud in numbers."""
         return view.status(await self._census.take(), self._version)
@@ -132,12 +158,13 @@ def build_watch(
     gate: Gate,
     version: str,
     feed: Feed,
+    drains: Drains,
     *,
     prefix: str = "/kilonova",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, feed).routes()
+    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, feed, drains).routes()
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

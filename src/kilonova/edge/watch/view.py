@@ -9,6 +9,7 @@ from typing import Any
 from kilonova.cloud.audit.model import Finding
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.server.census import Numbers
+from kilonova.cloud.server.drain import Drain
 from kilonova.core.decision import Decision
 from kilonova.kit.ops.story import Event, Tale
 
@@ -86,4 +87,19 @@ def _host(host: Host) -> dict[str, Any]:
         "vcpus": {"used": host.vcpus_used, "capacity": host.vcpus_capacity},
         "memory_mb": {"used": host.memory_used, "capacity": host.memory_capacity},
         "disk_gb": {"used": host.disk_used, "capacity": host.disk_capacity},
+    }
+
+
+def drain(host: Host, found: Drain) -> dict[str, Any]:
+    """How far a host is; `maintenance`: it is disabled, and has no servers."""
+    return {
+        "host": host.name,
+        "state": found.state,
+        "total": found.total,
+        "left": len(found.left),
+        "servers": [{"id": server_id, "phase": phase} for server_id, phase in found.left.items()],
+        "failed": [{"id": server_id, "reason": why} for server_id, why in found.failed.items()],
+        "maintenance": not host.enabled and not found.left,
+        "started_at": found.started_at,
+        "finished_at": found.finished_at or None,
     }

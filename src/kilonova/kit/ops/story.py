@@ -45,6 +45,28 @@ class Tale:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last operation of a flow on a subject: with its frame, and how it ended (None while it runs). µs."""
+
+    frame: dict[str, Any]
+    outcome: str | None
+    error: dict[str, Any] | None
+    started_at: int
+    finished_at: int | None
+
+
+def latest(tx: Tx, kind: str, subject_id: str, flow: str) -> Latest | None:
+    """The newest operation of a flow on a subject, running or ended."""
+    for table in (operation, operation_history):
+        query = select(table).where(table.c.kind == kind, table.c.subject_id == subject_id, table.c.flow == flow)
+        row = tx.execute(query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(1)).one_or_none()
+        if row is not None:
+            ended = row._asdict()
+            return Latest(row.frame, ended.get("outcome"), ended.get("error"), row.created_at, ended.get("finished_at"))
+    return None
+
+
 def tales(tx: Tx, kind: str, subject_id: str, *, request_id: str | None = None, limit: int = 1000) -> list[Tale]:
     """The operations on a subject (of one request), newest first, each with its events in order."""
     rows: list[Any] = []
