@@ -36,3 +36,12 @@ def real_cloud(guest_image: Path) -> Iterator[Cloud]:
     running = Cloud("", {"KILONOVA_GUEST_IMAGE": str(guest_image), "KILONOVA_ACCELERATOR": "tcg"})
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def two_hosts() -> Iterator[Cloud]:
+    """A cloud of two simulated hosts."""
+    cloud = Cloud("--driver fake --fake-hosts 2 --port 0")
+    yield cloud
+    cloud.check()
+    cloud.close()
