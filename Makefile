@@ -17,7 +17,7 @@ define debian
 	fi
 endef
 
-.PHONY: up down clean test check bench conformance coverage guides install install-test host
+.PHONY: up down clean test check bench conformance coverage actions guides install install-test host
 
 up: install  ## start the cloud on this machine and boot a first server
 	@$(BIN)/kilonova host prepare
@@ -56,6 +56,13 @@ coverage: install-test  ## docs/coverage.md anew, from the traffic of the tests 
 	@KILONOVA_TRAFFIC="$(CURDIR)/.traffic" $(BIN)/python -m pytest -q tests/talk tests/client
 	@$(BIN)/python tests/traffic.py tests .traffic
 	@$(BIN)/python tests/coverage_table.py
+
+actions: install-test  ## docs/actions.md anew: what was done to servers on simulated and real hosts, and the crash suite
+	@rm -rf .traffic
+	@KILONOVA_TRAFFIC="$(CURDIR)/.traffic/vm" $(BIN)/python -m pytest -q tests/vm
+	@$(BIN)/python tests/traffic.py vm .traffic/vm
+	@KILONOVA_TRAFFIC="$(CURDIR)/.traffic/flow" $(BIN)/python -m pytest -q -n 2 tests/flow
+	@$(BIN)/python tests/action_table.py .traffic/flow
 
 guides: install-test  ## run the transcripts of docs/guide and write what is printed today
 	@PYTHONPATH=tests $(BIN)/python tests/client/transcript.py docs/guide/*.md

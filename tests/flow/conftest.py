@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from scenario import SCENARIOS
+
+import traffic
 
 CASES = pytest.StashKey[Counter[tuple[str, str]]]()
 
@@ -19,6 +24,19 @@ def count(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         cases[where, point] += 1
 
     return add
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where traffic is kept, leave the cases by scenario too (see tests/action_table.py)."""
+    cases = session.config.stash.get(CASES, Counter())
+    if not cases or (place := traffic.folder()) is None:
+        return
+    found: Counter[str] = Counter()
+    for (where, _), number in cases.items():
+        named = [name for name in SCENARIOS if where == name or where.startswith((f"{name}.", f"{name} "))]
+        found[max(named, key=len)] += number
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"crash-{uuid.uuid4()}.json").write_text(json.dumps(found))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from compute_world import Site, act, fault
@@ -81,3 +82,27 @@ async def test_no_guest_has_a_topology_of_cells(site: Site) -> None:
     path = f"/servers/{server_id}/topology"
     assert (await site.eve.get(path)).json() == {"nodes": [], "pagesize_kb": None}
     assert (await site.ann.get(path, headers=at("2.77"))).status_code == 404
+
+
+async def test_what_a_guest_tells_as_its_password_is_kept_until_it_is_cleared(site: Site) -> None:
+    server_id = await site.boot()
+    path = f"/servers/{server_id}/os-server-password"
+    agent = site.agents[0]
+    assert (await site.eve.get(path)).json() == {"password": ""}
+    assert agent.keep(server_id, "c2VhbGVk")
+    assert not agent.keep(server_id, "again")
+    async with asyncio.timeout(5):
+        while (await site.ann.get(path)).json() != {"password": "c2VhbGVk"}:
+            await asyncio.sleep(0.02)
+    assert (await site.eve.delete(path)).status_code == 403
+    assert (await site.bob.delete(path)).status_code == 404
+    assert (await site.ann.delete(path)).status_code == 204
+    assert (await site.ann.get(path)).json() == {"password": ""}
+    async with asyncio.timeout(5):
+        while agent.read(server_id):
+            await asyncio.sleep(0.02)
+    assert agent.keep(server_id, "bmV3")
+    async with asyncio.timeout(5):
+        while (await site.ann.get(path)).json() != {"password": "bmV3"}:
+            await asyncio.sleep(0.02)
+    assert (await site.bob.get(path)).status_code == 404

@@ -138,6 +138,15 @@ async def test_which_nics_are_refused(site: Site) -> None:
     assert [port.id for port in await site.ports()] == before
 
 
+async def test_a_server_has_sixteen_nics_at_most(site: Site) -> None:
+    every = [{"uuid": site.network}] * 17
+    answer = await site.ann.post("/servers", json=site.body(networks=every))
+    assert fault(answer) == (400, "A server can have 16 network interfaces at most")
+    server_id = await site.boot(networks=every[:16])
+    assert (await attach(site, server_id)).status_code == 400
+    assert len(await site.ports()) == 16
+
+
 async def test_nics_count_against_the_quota_of_ports(site: Site) -> None:
     server_id = await site.boot()
     await site.limit("port", 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import action_table
 import coverage_table
 from kilonova.cli import COMMANDS
 from kilonova.settings import Settings
@@ -82,3 +83,7 @@ def test_every_decision_record_is_listed_and_has_its_parts() -> None:
         assert f"]({record.name})" in index, record.name
         assert text.startswith(f"# {record.name[:4]}. "), record.name
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], record.name
+
+
+def test_the_table_of_actions_says_what_the_evidence_says() -> None:
+    assert action_table.FILE.read_text() == action_table.render(), "run: python tests/action_table.py"

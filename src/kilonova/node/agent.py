@@ -102,7 +102,10 @@ class Agent:
         self._rhythm = rhythm or Rhythm()
         control = Control(bus)
         self._metadata = MetadataServer(
-            self._guest_at, network=lambda i: self._networks.docs.get(i), secret=secret or None
+            self._guest_at,
+            network=lambda i: self._networks.docs.get(i),
+            secret=secret or None,
+            passwords=self,
         )
         self._networks = Networks(identity.host_id, control, drivers.net, self._metadata)
         self._control = control
@@ -340,6 +343,21 @@ class Agent:
             for spec in docs.guests:
                 self._want(spec)
         await self._networks.bring_to(answer.versions)
+
+    def read(self, server_id: str) -> str:
+        """The password that a guest told."""
+        record = self._journal.records.get(server_id)
+        return record.password if record is not None else ""
+
+    def keep(self, server_id: str, text: str) -> bool:
+        """Keep what a guest told as its password, once, and report it."""
+        record = self._journal.records.get(server_id)
+        if record is None or record.password:
+            return False
+        record.password = text
+        self._journal.note(record)
+        self._keeper(server_id).look()
+        return True
 
     def _index(self, spec: GuestSpec) -> None:
         for port in spec.ports:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Final, Protocol
 
 from kilonova.guestdata.document import TEXT, find_page
 from kilonova.guestdata.openstack import SEED_BYTES
@@ -32,11 +34,33 @@ FindGuest = Callable[[str, str], GuestSpec | None]
 """The guest at (network id, source address); None when there is none. Not to block."""
 FindNetwork = Callable[[str], NetworkDoc | None]
 SESSION_PATH = "/latest/api/token"
+_PASSWORD: Final = re.compile(r"/openstack/[^/]+/password")
+PASSWORD_LIMIT: Final = 1020
 SESSION_HEADER = "x-aws-ec2-metadata-token"
 
 
 def _no_network(_: str) -> NetworkDoc | None:
     return None
+
+
+class Passwords(Protocol):
+    """Keeps what guests tell as their passwords."""
+
+    def read(self, server_id: str) -> str:
+        """What a guest told; empty when it told nothing."""
+
+    def keep(self, server_id: str, text: str) -> bool:
+        """Keep it, unless there is one already; whether it was kept."""
+
+
+class NoPasswords:
+    """Keeps none."""
+
+    def read(self, server_id: str) -> str:
+        return ""
+
+    def keep(self, server_id: str, text: str) -> bool:
+        return False
 
 
 class MetadataServer:
@@ -52,6 +76,7 @@ class MetadataServer:
         find: FindGuest,
         *,
         network: FindNetwork = _no_network,
+        passwords: Passwords | None = None,
         secret: bytes | None = None,
         clock: Clock | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -59,6 +84,7 @@ class MetadataServer:
     ) -> None:
         self._find = find
         self._network = network
+        self._passwords = passwords or NoPasswords()
         self._clock = clock or SystemClock()
         self._random_bytes = random_bytes
         self._patience = patience
@@ -106,18 +132,30 @@ class MetadataServer:
             return Response(HTTPStatus.NOT_FOUND)
         if request.method == "PUT" and request.path.rstrip("/") == SESSION_PATH:
             return self._give_token(spec, request.headers)
+        is_password = _PASSWORD.fullmatch(request.path.rstrip("/")) is not None
+        if request.method == "POST" and is_password:
+            return self._keep_password(spec, request.body)
         if request.method not in ("GET", "HEAD"):
-            is_password = request.path.startswith("/openstack/") and request.path.endswith("/password")
-            return Response(HTTPStatus.NOT_IMPLEMENTED if is_password else HTTPStatus.METHOD_NOT_ALLOWED)
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
         token = request.headers.get(SESSION_HEADER)
         if token is not None and not self._mint.verify(token, spec.server_id, self._now()):
             return Response(HTTPStatus.UNAUTHORIZED)
+        if is_password:
+            return Response(HTTPStatus.OK, self._passwords.read(spec.server_id).encode(), TEXT)
         networks = {port.network_id: self._network(port.network_id) for port in spec.ports}
         known = {network_id: document for network_id, document in networks.items() if document is not None}
         page = find_page(spec, request.path, known, self._random_bytes(SEED_BYTES))
         if page is None:
             return Response(HTTPStatus.NOT_FOUND)
         return Response(HTTPStatus.OK, page.body, page.content_type)
+
+    def _keep_password(self, spec: GuestSpec, body: bytes) -> Response:
+        """What a guest tells as its administrator's password, encrypted by the owner's key: once (Nova's handler)."""
+        if len(body) > PASSWORD_LIMIT or not body.isascii():
+            return Response(HTTPStatus.BAD_REQUEST)
+        if not self._passwords.keep(spec.server_id, body.decode()):
+            return Response(HTTPStatus.CONFLICT)
+        return Response(HTTPStatus.OK)
 
     def _give_token(self, spec: GuestSpec, headers: Mapping[str, str]) -> Response:
         """A session token as Amazon gives it: not to who comes through a proxy, and for at most six hours."""

@@ -27,11 +27,12 @@ PER_NETWORK = 512
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without its body. `path` is decoded; header names are in lower case."""
+    """A request. `path` is decoded; header names are in lower case."""
 
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class MetadataProtocol(asyncio.Protocol):
         self._url = bytearray()
         self._headers: dict[str, str] = {}
         self._header_size = 0
-        self._body_size = 0
+        self._body = bytearray()
 
     def on_url(self, url: bytes) -> None:
         """httptools: a piece of the target."""
@@ -156,9 +157,9 @@ class MetadataProtocol(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = (value or b"").decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        """httptools: a piece of a body; nobody wants it."""
-        self._body_size += len(body)
-        if self._body_size > BODY_LIMIT:
+        """httptools: a piece of a body."""
+        self._body += body
+        if len(self._body) > BODY_LIMIT:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def on_message_complete(self) -> None:
@@ -178,7 +179,8 @@ class MetadataProtocol(asyncio.Protocol):
             path = httptools.parse_url(bytes(self._url)).path or b"/"
         except httptools.HttpParserInvalidURLError as error:
             raise _Refused(HTTPStatus.BAD_REQUEST) from error
-        return Request(self._parser.get_method().decode("ascii"), unquote(path, errors="replace"), self._headers)
+        method, body = self._parser.get_method().decode("ascii"), bytes(self._body)
+        return Request(method, unquote(path, errors="replace"), self._headers, body)
 
     def _send(self, response: Response, *, keep: bool, with_body: bool) -> None:
         lines = [

@@ -53,6 +53,8 @@ async def ensure(hands: Hands, spec: GuestSpec, stage: Stage) -> GuestObservatio
     state = await hands.virt.get(spec.server_id)
     if state is None and record.boot_count > 0 and record.version >= spec.version:
         return await observe(hands, spec, record, cause="the hypervisor does not know the guest any more")
+    if spec.password_clears > record.password_clears:
+        record.password, record.password_clears = "", spec.password_clears
     if spec.nic_changes > record.nic_changes:
         await _rewire(hands, spec, state, stage)
     if spec.send_to:
@@ -104,6 +106,8 @@ async def observe(hands: Hands, spec: GuestSpec, record: Record, cause: str = ""
         cause=cause,
         error=record.error,
         reception=record.reception if spec.power == "incoming" else "",
+        password=record.password,
+        password_clears=record.password_clears,
     )
 
 

@@ -67,6 +67,8 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `nic_changes` is a level: how often the NICs of a guest that runs shall have been made those of `ports`.
 
+    `password_clears` is a level: how often what the guest told as its password shall have been forgotten.
+
     `deposits` is a level too: how often a copy of the root disk, as it was at one moment, shall have been given to the
     control plane; the last one becomes the image `deposit_to`.
     """
@@ -89,6 +91,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     soft_reboots: int = 0
     hard_reboots: int = 0
     nic_changes: int = 0
+    password_clears: int = 0
     stop_timeout: int = 60
     fake: dict[str, str] = {}
     request_id: str = ""
@@ -118,7 +121,7 @@ class GuestObservation(msgspec.Struct, frozen=True, kw_only=True):
     """What a node saw of one guest, with the levels that it has reached. `at` is in µs of the node's clock.
 
     `fence` and `version` are of the spec that was in force. `error` is set when the node gave up on that version.
-    `progress` (0–100) and `stage` tell how far long work is.
+    `progress` (0–100) and `stage` tell how far long work is. `password` is what the guest told, as it encrypted it.
     """
 
     server_id: str
@@ -135,3 +138,5 @@ class GuestObservation(msgspec.Struct, frozen=True, kw_only=True):
     error: GuestError | None = None
     at: int = 0
     reception: str = ""
+    password: str = ""
+    password_clears: int = 0

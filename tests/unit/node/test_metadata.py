@@ -27,13 +27,26 @@ def guest(name: str) -> GuestSpec:
     return GuestSpec(server_id=name, fence=1, version=1, power="running", document=document)
 
 
+class Kept:
+    """The passwords that guests told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+
+    def read(self, server_id: str) -> str:
+        return self.told.get(server_id, "")
+
+    def keep(self, server_id: str, text: str) -> bool:
+        return self.told.setdefault(server_id, text) is text
+
+
 class Cloud:
     """Networks with the same addresses, and a clock that stands."""
 
     def __init__(self) -> None:
         self.guests = {("a", "127.0.0.1"): guest("one"), ("b", "127.0.0.1"): guest("two")}
         self.clock = VirtualClock()
-        self.server = MetadataServer(self.find, clock=self.clock)
+        self.server = MetadataServer(self.find, passwords=Kept(), clock=self.clock)
         self.urls: dict[str, str] = {}
 
     def find(self, network_id: str, source: str) -> GuestSpec | None:
@@ -130,12 +143,23 @@ async def test_token_is_not_given_through_a_proxy(cloud: Cloud, client: httpx.As
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("POST", "/", 405), ("DELETE", "/latest", 405), ("PUT", "/x", 405), ("POST", "/openstack/latest/password", 501)],
+    [("POST", "/", 405), ("DELETE", "/latest", 405), ("PUT", "/x", 405), ("POST", "/openstack/latest/passwords", 405)],
 )
 async def test_methods_that_are_not(
     cloud: Cloud, client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
     assert (await client.request(method, cloud.urls["a"] + path, content=b"x")).status_code == status
+
+
+async def test_a_guest_tells_its_password_once(cloud: Cloud, client: httpx.AsyncClient) -> None:
+    path = f"{cloud.urls['a']}/openstack/2013-04-04/password"
+    assert (await client.get(path)).content == b""
+    assert (await client.post(path, content=b"x" * 1021)).status_code == 400
+    assert (await client.post(path, content=b"c2VhbGVk")).status_code == 200
+    assert (await client.post(path, content=b"again")).status_code == 409
+    assert (await client.get(path)).content == b"c2VhbGVk"
+    await cloud.serve("b")
+    assert (await client.get(f"{cloud.urls['b']}/openstack/latest/password")).content == b""
 
 
 async def test_head_has_no_body(cloud: Cloud, client: httpx.AsyncClient) -> None:

@@ -43,6 +43,8 @@ from kilonova.kit.db import Tx
 from kilonova.wire.network import PortDoc
 
 OWNER: Final = f"{OWNER_COMPUTE}nova"
+MOST: Final = 16
+"""More NICs than this may find no slot on a guest's bus beside its disks."""
 Requests = Sequence[NicRequest] | Literal["auto", "none"] | None
 
 
@@ -165,6 +167,8 @@ class Allocation:
             if network is None and requests == "auto":
                 raise Invalid(f"Unable to automatically allocate a network for project {context.project_id}")
             return [CheckedNic(network_id=network.id)] if network else []
+        if len(requests) > MOST:
+            raise Invalid(f"A server can have {MOST} network interfaces at most")
         ports = [r.port_id for r in requests if r.port_id is not None]
         for port_id in ports:
             if ports.count(port_id) > 1:

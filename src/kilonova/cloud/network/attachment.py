@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kilonova.cloud.network import network_store, port_store
 from kilonova.cloud.network import port as porting
-from kilonova.cloud.network.allocation import OWNER, Allocation
+from kilonova.cloud.network.allocation import MOST, OWNER, Allocation
 from kilonova.cloud.network.ground import Ground, sight
 from kilonova.cloud.network.model import ACTIVE, DOWN, OWNER_COMPUTE, Change, CheckedNic, NicRequest, Port
 from kilonova.core.context import Context
@@ -29,8 +29,11 @@ class Attachments:
 
         Raises NotFound, Invalid, Conflict, QuotaExceeded, NoCapacity.
         """
+        has = self._nics(tx, server_id)
+        if len(has) >= MOST:
+            raise Invalid(f"Server {server_id} has {MOST} network interfaces already: it can have no more")
         nic = self._check(tx, context, request)
-        last = max((p.nic_index or 0 for p in self._nics(tx, server_id)), default=-1)
+        last = max((p.nic_index or 0 for p in has), default=-1)
         blank = replace(
             porting.blank(tx, "", "", project_id), device_id=server_id, device_owner=OWNER, host_id=host_id,
             hostname=hostname, nic_index=last + 1, tag=nic.tag,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Final
 
-from kilonova.cloud.server import store
+import msgspec
+
+from kilonova.cloud.server import guest_store, store
 from kilonova.cloud.server.command import refuse_locked
 from kilonova.cloud.server.model import Server
 from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.phase import is_settled
 from kilonova.core.context import Context, Scope
 from kilonova.core.errors import Conflict, Failure
 from kilonova.kit.clock import Clock
-from kilonova.kit.db import Database
+from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops import Lock
 from kilonova.kit.ops.start import Operations
 from kilonova.wire.node import Diagnostics
@@ -45,6 +48,22 @@ class Attendance:
         server = await self._look(context, scope, server_id, AWAKE, "trigger_crash_dump")
         work = self._nodes.interrupt(server.host_id or "", server.id)
         await self._note(context, server, "trigger_crash_dump", work)
+
+    async def clear_password(self, scope: Scope, server_id: str) -> None:
+        """Forget what the guest told as its password; it may tell another one."""
+
+        def work(tx: Tx) -> None:
+            server = store.lock(tx, scope, server_id)
+            store.edit(tx, scope, server_id, password="")
+            guest = guest_store.get(tx, server.host_id or "", server_id)
+            if guest is not None and is_settled(server.phase):
+                spec = guest.spec
+                values = {"version": spec.version + 1, "password_clears": spec.password_clears + 1}
+                spec = msgspec.structs.replace(spec, **values)
+                guest_store.desire(tx, guest.host_id, spec)
+                self._nodes.nudge(tx, guest.host_id, spec)
+
+        await self._db.write(work)
 
     async def diagnose(self, scope: Scope, server_id: str) -> tuple[Server, Diagnostics]:
         """What a running guest used since it was started."""

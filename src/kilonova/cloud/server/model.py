@@ -112,6 +112,7 @@ class Server:
     group_id: str | None = None
     hints: dict[str, Any] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
+    password: str = ""
 
     @property
     def deleted(self) -> bool:

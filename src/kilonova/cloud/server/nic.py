@@ -16,8 +16,6 @@ from kilonova.core.errors import Failure, NotFound
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.ops.start import Operations
 
-MOST: Final = 28
-"""More cards than this have no slot on a guest's bus beside its disks."""
 LOOK_SECONDS: Final = (0.02, 0.25)
 
 

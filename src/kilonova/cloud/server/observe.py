@@ -38,6 +38,13 @@ def _follow(tx: Tx, host_id: str, server: Server, seen: GuestObservation) -> Non
         _halt(tx, host_id, server, seen)
     elif seen.power != server.power and seen.power not in ("absent", "unknown"):
         store.edit(tx, ALL, server.id, power=seen.power)
+    if seen.password and not server.password and seen.password_clears == _clears(tx, host_id, server.id):
+        store.edit(tx, ALL, server.id, password=seen.password)
+
+
+def _clears(tx: Tx, host_id: str, server_id: str) -> int:
+    guest = guest_store.get(tx, host_id, server_id)
+    return guest.spec.password_clears if guest is not None else 0
 
 
 def _is_old(tx: Tx, host_id: str, seen: GuestObservation) -> bool:

@@ -83,6 +83,7 @@ server = Table(
     Column("group_id", String(36), index=True),
     json_column("hints"),
     json_column("files"),
+    Column("password", Text, nullable=False),
     Index("server_page", "project_id", "created_at", "id"),
     Index("server_page_all", "created_at", "id"),
     Index("server_name", "project_id", "name"),
@@ -192,9 +193,8 @@ def edit(tx: Tx, scope: Scope, server_id: str, **values: Any) -> Server:
 
 def bury(tx: Tx, gone: Server) -> None:
     """Move a server to history."""
-    record = replace(
-        gone, phase="deleted", terminated_at=tx.now, updated_at=tx.now, admin_password="", user_data="", files=()
-    )
+    bare = replace(gone, admin_password="", password="", user_data="", files=())
+    record = replace(bare, phase="deleted", terminated_at=tx.now, updated_at=tx.now)
     tx.execute(delete(server).where(server.c.id == gone.id))
     event_store.add(tx, gone.project_id, gone.id, gone.name, gone.phase, "")
     row = {"id": gone.id, "project_id": gone.project_id, "user_id": gone.user_id, "name": gone.name}
@@ -388,5 +388,6 @@ def _revive(row: Mapping[str, Any]) -> Server:
     kept["before"] = msgspec.convert(row.get("before"), Before | None)
     kept["tags"] = tuple(row.get("tags", ()))
     kept["hints"] = dict(row.get("hints", {}))
+    kept["password"] = row.get("password", "")
     kept["files"] = tuple((path, data) for path, data in row.get("files", ()))
     return Server(**kept)

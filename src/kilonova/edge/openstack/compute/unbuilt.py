@@ -11,7 +11,7 @@ _S: Final = "/servers/{server_id}"
 
 _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
     (1, None): (
-        f"{_S}/os-server-password", f"{_S}/os-volume_attachments", f"{_S}/os-volume_attachments/{{volume_id}}",
+        f"{_S}/os-volume_attachments", f"{_S}/os-volume_attachments/{{volume_id}}",
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
         "/os-instance_usage_audit_log", "/os-instance_usage_audit_log/{before}",
         "/os-quota-class-sets/{class_id}", "/os-server-external-events",

@@ -36,6 +36,9 @@ class AttendanceRoutes:
                 "POST", PATH, self.interrupt, f"{PREFIX}servers:trigger_crash_dump", schema=_DUMP,
                 action="trigger_crash_dump", min_version=(2, 17), success=202,
             ),
+            Route("GET", f"{one}/os-server-password", self.show_password, f"{PREFIX}os-server-password:show"),
+            Route("DELETE", f"{one}/os-server-password", self.clear_password, f"{PREFIX}os-server-password:clear",
+                  success=204),
             Route("GET", f"{one}/diagnostics", self.diagnose, f"{PREFIX}os-server-diagnostics"),
             Route("GET", f"{one}/topology", self.topology, f"{PREFIX}compute:server:topology:index",
                   min_version=(2, 78)),
@@ -46,6 +49,14 @@ class AttendanceRoutes:
         identifier, password = server_id(request), request.json["changePassword"]["adminPass"]
         work = self._attendance.set_password(request.context, reach(request), identifier, password)
         await attempt("changePassword", identifier, work)
+
+    async def show_password(self, request: Request) -> dict[str, Any]:
+        """API reference "Show Server Password": what the guest told, encrypted by the owner's key."""
+        return {"password": (await self._servers.get(reach(request), server_id(request))).password}
+
+    async def clear_password(self, request: Request) -> None:
+        """API reference "Clear Admin Password": what is kept here; the guest's own stays."""
+        await self._attendance.clear_password(reach(request), server_id(request))
 
     async def interrupt(self, request: Request) -> None:
         """API reference "Trigger Crash Dump In Server"."""
