@@ -13,7 +13,7 @@ from world import ADMIN, FLAVOR, IMAGE, World, steps_of
 from kilonova.cloud.host import store as hosts
 from kilonova.cloud.network.model import NicRequest
 from kilonova.core.context import ALL
-from kilonova.core.errors import Failure
+from kilonova.core.errors import Conflict, Failure
 
 Count = Callable[[str, str], None]
 LARGER = msgspec.structs.replace(FLAVOR, id="2", name="m1.less", memory_mb=128, root_gb=2)
@@ -185,6 +185,12 @@ async def _live_migrate(world: World, server_id: str) -> str:
     return server_id
 
 
+async def _drain(world: World, server_id: str) -> str:
+    with suppress(Conflict):  # its host is down
+        await world.drains.start(ADMIN, await world.host_of(server_id) or "")
+    return server_id
+
+
 async def _confirm(world: World, server_id: str) -> str:
     await world.actions.confirm(ADMIN, ALL, server_id)
     return server_id
@@ -249,6 +255,7 @@ SCENARIOS = {
     "live migrate": Scenario(
         "server_live_migrate", World.boot, _live_migrate, "active", "active", -1, ("error",), waits=True
     ),
+    "drain": Scenario("host_drain", World.boot, _drain, "active", "active", -1, ("error",), waits=True),
     "migrate": Scenario("server_resize", World.boot, _migrate, "resized", "active", 0),
     "confirm there": Scenario("server_confirm", _after(_migrate), _confirm, "active", "resized", 0, steps=LEFT),
     "revert there": Scenario("server_revert", _after(_migrate), _revert, "active", "resized", 1, ("error",)),

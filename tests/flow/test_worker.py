@@ -134,7 +134,9 @@ def _deleting(*, before: bool) -> Case:
             async def delete_once() -> None:
                 if not done.is_set():
                     done.set()
-                    await asyncio.shield(asyncio.ensure_future(world.delete(run.subject_id)))
+                    subject = run.operation.subject
+                    which = world.prepared if subject.kind == "host" else subject.id
+                    await asyncio.shield(asyncio.ensure_future(world.delete(which)))
 
             if before:
                 await delete_once()

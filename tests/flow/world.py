@@ -29,6 +29,7 @@ from kilonova.cloud.network.service import NetworkServices
 from kilonova.cloud.server import store as servers
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.drain import Drains
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.model import FlavorCopy, NewServer, Server
@@ -186,6 +187,7 @@ class World:
         self.actions = ServerActions(self.db, self.ops, self.images.service, self.network)
         self.nics = ServerNics(self.db, self.ops, self.attachments, 0)
         self.moves = ServerMoves(self.db, self.ops, self.images.service, self.nodes)
+        self.drains = Drains(self.db, self.ops)
         self.imaging = ServerImages(self.db, self.ops, self.images.service)
         self.link = NodeLink(
             self.db,
@@ -229,6 +231,7 @@ class World:
         life = Life(self.db, self.bus)
         given: dict[str, Any] = {"db": life, "placement": self.placement, "network": self.network, "nodes": Nodes(life)}
         given |= {"images": self.images.service, "attachments": self.attachments}
+        given |= {"moves": self.moves, "actions": self.actions}
         given |= {"blobs": self.images.blobs, "source": self.images.source}
         flows = [cls(**{name: given[name] for name in _needs(cls)}) for cls in flow_classes()]
         for flow in flows:

@@ -44,6 +44,7 @@ from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Context
@@ -131,13 +132,15 @@ class Site:
         self.flavors, self.keypairs, self.quotas = FlavorService(db), KeypairService(db), QuotaService(db)
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60,
                              deposits=Deposits(db, self.uploads))  # fmt: skip
+        nics = ServerNics(db, self.ops, self.networks.attachments, 5)
         self.services = ComputeServices(
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
             consoles=self.consoles, feed=self.feed,
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
-            server_nics=ServerNics(db, self.ops, self.networks.attachments, 5),
+            server_nics=nics,
+            outside=OutsideEvents(db, self.nodes, self.networks.attachments, nics, self.address_book.notify),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             networks=self.networks, quotas=self.quotas, hosts=HostService(db), console=self.console,
             aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists,

@@ -69,6 +69,7 @@ from kilonova.cloud.server.link import NodeLink
 from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.nodes import Nodes
+from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
 from kilonova.cloud.server.upkeep import Upkeep
@@ -183,6 +184,8 @@ class Control:
         self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
         self.attendance = Attendance(self.db, self.operations, self.nodes, self.clock)
         self.consoles = Consoles(self.db, self.nodes, lambda: secrets.token_urlsafe(32))
+        attachments = self.networks.attachments
+        self.outside = OutsideEvents(self.db, self.nodes, attachments, self.server_nics, self.address_book.notify)
         self.drains = Drains(self.db, self.operations)
         self.feed = Feed(self.db, self.clock)
         self.server_groups = ServerGroups(self.db, new_uuid)

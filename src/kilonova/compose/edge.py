@@ -78,6 +78,7 @@ def _compute(control: Control) -> Service:
         attendance=control.attendance,
         consoles=control.consoles,
         feed=control.feed,
+        outside=control.outside,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

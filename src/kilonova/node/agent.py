@@ -239,8 +239,11 @@ class Agent:
                 self._post(_gone(spec))
             return
         if known is not None and (spec.fence, spec.version) <= (known.fence, known.version):
+            if (spec.fence, spec.version) == (known.fence, known.version):
+                self._keeper(spec.server_id).look()
             return
-        if known is not None and known.ports and not spec.ports:
+        if known is not None and known.ports and spec.power == "absent":
+            # Who clears a guest needs to know what it has; a debt does not say it.
             spec = msgspec.structs.replace(spec, ports=known.ports)
         self._journal.want(spec)
         self._index(spec)

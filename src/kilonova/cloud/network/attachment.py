@@ -46,6 +46,14 @@ class Attachments:
         for port in port_store.by_ids(tx, [port_id]):
             self._set(tx, port, ACTIVE if port.admin_up else DOWN)
 
+    def turn(self, tx: Tx, server_id: str, port_id: str, *, active: bool) -> bool:
+        """Say that a server's NIC carries, or does not; False when the server has no such NIC."""
+        for port in self._nics(tx, server_id):
+            if port.id == port_id:
+                self._set(tx, port, ACTIVE if active else DOWN)
+                return True
+        return False
+
     def detach(self, tx: Tx, server_id: str, port_id: str) -> None:
         """Delete a port that was made for its server, free one that a user brought; again does nothing."""
         for port in self._nics(tx, server_id):

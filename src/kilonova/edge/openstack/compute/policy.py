@@ -14,6 +14,7 @@ _MEMBER: Final = "rule:project_member_or_admin"
 _MANAGER: Final = "rule:project_manager_or_admin"
 _ADMIN: Final = "rule:context_is_admin"
 _OWNER: Final = "rule:context_is_admin or user_id:%(user_id)s"
+_SERVICE: Final = "role:service or rule:context_is_admin"
 _ANYBODY: Final = "@"
 
 _TABLE: Final[dict[str, tuple[str, ...]]] = {
@@ -66,6 +67,7 @@ _TABLE: Final[dict[str, tuple[str, ...]]] = {
         "os-flavor-extra-specs:delete", "os-flavor-access", "os-flavor-access:add_tenant_access",
         "os-flavor-access:remove_tenant_access",
     ),
+    _SERVICE: ("os-server-external-events:create",),
     _OWNER: ("os-keypairs:index", "os-keypairs:create", "os-keypairs:show", "os-keypairs:delete"),
     _ANYBODY: ("extensions", "limits", "os-availability-zone:list", "os-quota-sets:defaults"),
 }  # fmt: skip

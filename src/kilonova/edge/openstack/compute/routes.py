@@ -21,6 +21,7 @@ from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nic import ServerNics
+from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
@@ -35,6 +36,7 @@ from kilonova.edge.openstack.compute.host import HostRoutes
 from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
 from kilonova.edge.openstack.compute.migration import MigrationRoutes
+from kilonova.edge.openstack.compute.outside import OutsideRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS, strict_from
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console, absent_actions
@@ -75,6 +77,7 @@ class ComputeServices:
     attendance: Attendance
     consoles: Consoles
     feed: Feed
+    outside: OutsideEvents
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -152,6 +155,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *HostRoutes(s.hosts).routes(),
         *AggregateRoutes(s.aggregates, s.hosts).routes(),
         *HypervisorRoutes(s.hosts, s.servers).routes(),
+        *OutsideRoutes(s.outside).routes(),
         *ExtensionRoutes().routes(),
         *EmptyRoutes(s.servers).routes(),
         *unbuilt_routes(),
