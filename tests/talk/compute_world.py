@@ -37,7 +37,6 @@ from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.drain import Drains
-from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
@@ -121,7 +120,6 @@ class Site:
         self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
         self.consoles = Consoles(db, self.nodes, lambda: secrets.token_urlsafe(32))
-        self.feed = Feed(db, self.clock, poll=0.02)
         mac = mac_source(random.Random(1).randbytes)
         self.ground = Ground(db, new_uuid, mac, lambda change: self.address_book.notify(change))
         self.networks = NetworkServices(self.ground)
@@ -137,7 +135,7 @@ class Site:
             servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
-            consoles=self.consoles, feed=self.feed,
+            consoles=self.consoles,
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=nics,
             outside=OutsideEvents(db, self.nodes, self.networks.attachments, nics, self.address_book.notify),
@@ -148,7 +146,7 @@ class Site:
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
         watch = build_watch(
-            self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", self.feed, Drains(db, self.ops)
+            self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", Drains(db, self.ops)
         )
         self.app = App([build_compute(self.services, gate, "abcdef"), watch], sockets=ConsoleProxy(self.consoles))
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
@@ -207,7 +205,6 @@ class Site:
         await self.engine.start()
 
     async def stop(self) -> None:
-        await self.feed.stop()
         for client in (self.ann, self.bob, self.eve, self.admin):
             await client.aclose()
         if self.engine is not None:

@@ -73,7 +73,6 @@ class Cloud:
 
     async def stop(self) -> None:
         """Take no more requests, hand back what is in hand, let guests be."""
-        await self.control.feed.stop()
         self._server.stop()
         if self._serving is not None:
             await self._serving

@@ -54,7 +54,7 @@ from kilonova.cloud.placement.service import PlacementServices
 from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.quota.store import set_limit
-from kilonova.cloud.server import consumer_store, event_store
+from kilonova.cloud.server import consumer_store
 from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
@@ -62,7 +62,6 @@ from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.console import Consoles
 from kilonova.cloud.server.deposit import Deposits
 from kilonova.cloud.server.drain import Drains
-from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.link import NodeLink
@@ -187,7 +186,6 @@ class Control:
         attachments = self.networks.attachments
         self.outside = OutsideEvents(self.db, self.nodes, attachments, self.server_nics, self.address_book.notify)
         self.drains = Drains(self.db, self.operations)
-        self.feed = Feed(self.db, self.clock)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
         ratio = Ratio(settings.cpu_ratio, settings.memory_ratio, settings.disk_ratio)
@@ -243,10 +241,8 @@ class Control:
 
         def work(tx: Tx) -> int:
             before = tx.now - days * 86400 * SECOND
-            day = tx.now - 86400 * SECOND
-            forgotten = event_store.forget(tx, day)
             forgetters = (prune, server_store.forget, image_store.forget, task_store.forget)
-            return forgotten + sum(forget(tx, before) for forget in forgetters)
+            return sum(forget(tx, before) for forget in forgetters)
 
         while await self.db.write(work):
             await self.clock.sleep(0.1)

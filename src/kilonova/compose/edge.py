@@ -77,7 +77,6 @@ def _compute(control: Control) -> Service:
         server_nics=control.server_nics,
         attendance=control.attendance,
         consoles=control.consoles,
-        feed=control.feed,
         outside=control.outside,
         flavors=control.flavors,
         keypairs=control.keypairs,
@@ -97,7 +96,7 @@ def _watch(control: Control) -> Service:
     gate = _gate(control, "kilonova", [Rule(name, check) for name, check in WATCH_RULES.items()])
     return build_watch(
         control.servers, control.flavors, control.hosts, control.census, control.audit,
-        gate, __version__, control.feed, control.drains, observe=control.metrics.observe_request,
+        gate, __version__, control.drains, observe=control.metrics.observe_request,
     )  # fmt: skip
 
 

@@ -30,7 +30,6 @@ from sqlalchemy import (
     update,
 )
 
-from kilonova.cloud.server import event_store
 from kilonova.cloud.server.model import Before, FlavorCopy, KeyCopy, NicView, Server
 from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.context import ALL, Scope
@@ -132,8 +131,6 @@ SORT_KEYS: Final = frozenset(
 def add_all(tx: Tx, new: Sequence[Server]) -> None:
     """Insert servers."""
     tx.execute(_ADD, [_row(one) for one in new])
-    for one in new:
-        event_store.add(tx, one.project_id, one.id, one.name, "", one.phase)
 
 
 def ec2_taken(tx: Tx, ec2_id: str) -> bool:
@@ -179,7 +176,6 @@ def move(tx: Tx, current: Server, event: str, **values: Any) -> Server:
     new = _columns(changed, (*values, "phase", "version", "updated_at"))
     if tx.execute(_MOVE, {**new, "which": current.id, "held": current.version}).rowcount != 1:
         raise Lost(f"Server {current.id} changed meanwhile")
-    event_store.add(tx, current.project_id, current.id, changed.name, current.phase, phase)
     return changed
 
 
@@ -196,7 +192,6 @@ def bury(tx: Tx, gone: Server) -> None:
     bare = replace(gone, admin_password="", password="", user_data="", files=())
     record = replace(bare, phase="deleted", terminated_at=tx.now, updated_at=tx.now)
     tx.execute(delete(server).where(server.c.id == gone.id))
-    event_store.add(tx, gone.project_id, gone.id, gone.name, gone.phase, "")
     row = {"id": gone.id, "project_id": gone.project_id, "user_id": gone.user_id, "name": gone.name}
     stored = {**row, "created_at": gone.created_at, "deleted_at": tx.now, "record": _row(record)}
     insert_new(tx, server_history, stored)

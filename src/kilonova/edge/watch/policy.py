@@ -12,8 +12,6 @@ EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
 DRAIN: Final = "kilonova:hosts:drain"
-WATCH: Final = "kilonova:events"
-WATCH_ALL: Final = "kilonova:events:all_projects"
 
 _OPERATOR: Final = "role:admin and domain_id:None"
 _ANYONE: Final = ""
@@ -21,8 +19,6 @@ _ANYONE: Final = ""
 RULES: Final[Mapping[str, str]] = {
     TELL: _ANYONE,  # a project sees its own servers only
     TELL_ALL: _OPERATOR,
-    WATCH: _ANYONE,  # a project sees its own servers only
-    WATCH_ALL: _OPERATOR,
     EXPLAIN: _ANYONE,
     EXPLAIN_HOST: _OPERATOR,
     DRAIN: _OPERATOR,

@@ -11,14 +11,13 @@ from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.server.census import Census
 from kilonova.cloud.server.drain import Drains
-from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.model import FlavorCopy
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL, Context
-from kilonova.core.errors import Failure, Forbidden, Invalid, NotFound
+from kilonova.core.errors import Failure, Forbidden, NotFound
 from kilonova.core.ids import is_uuid
-from kilonova.edge.watch import policy, stream, view
-from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, multi, query, single, status_of
+from kilonova.edge.watch import policy, view
+from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
 from kilonova.kit.http.request import own
 
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -34,10 +33,6 @@ _DRAIN: Final = {
     "properties": {"reason": {"type": "string", "maxLength": 255}},
     "additionalProperties": False,
 }
-_EVENTS: Final = query(
-    {"server_id": multi({"type": "string", "format": "uuid"}), "all_projects": single({"enum": ["1", "true"]})},
-    additional=False,
-)
 
 
 class WatchRoutes:
@@ -52,12 +47,10 @@ class WatchRoutes:
         audit: Audit,
         version: str,
         gate: Gate,
-        feed: Feed,
         drains: Drains,
     ) -> None:
         self._drains = drains
         self._gate = gate
-        self._feed = feed
         self._servers = servers
         self._flavors = flavors
         self._hosts = hosts
@@ -69,7 +62,6 @@ class WatchRoutes:
         return [
             Route("GET", "/v1/servers/{server_id}/story", self.tell, policy.TELL),
             Route("POST", "/v1/explain", self.explain, policy.EXPLAIN, schema=_EXPLAIN),
-            Route("GET", "/v1/events", self.watch, policy.WATCH, query=_EVENTS),
             Route("POST", "/v1/hosts/{host}/drain", self.drain, policy.DRAIN, schema=_DRAIN, success=202),
             Route("GET", "/v1/hosts/{host}/drain", self.show_drain, policy.DRAIN),
             Route("DELETE", "/v1/hosts/{host}/drain", self.cancel_drain, policy.DRAIN, success=204),
@@ -97,24 +89,6 @@ class WatchRoutes:
         found = await self._servers.explain(_copy(flavor), asked.get("zone"), asked.get("host"), project)
         names = await self._hosts.states() if operator else {}
         return view.decision(found, names, operator=operator)
-
-    async def watch(self, request: Request) -> Response:
-        """What becomes of the project's servers (of these, by `server_id`; of all projects with `all_projects`), as
-        server-sent events, from `Last-Event-ID` or from now on. It ends with the token, at the latest after an hour."""
-        context = request.context
-        everybody = request.query_one("all_projects") is not None
-        if everybody and not self._gate.permits(context, policy.WATCH_ALL, own(context)):
-            raise Forbidden("Only administrators see the events of other projects.", rule=policy.WATCH_ALL)
-        if not everybody and not context.project_id:
-            raise Invalid("Events are a project's; the token is not scoped to one")
-        since = request.header("last-event-id")
-        if since is not None and not (since.isascii() and since.isdecimal() and len(since) < 19):
-            raise Invalid("Last-Event-ID is the id of an event")
-        whose = context.project_id or context.user_id
-        self._feed.check(whose)
-        wanted = stream.Wanted(ALL if everybody else context.scope, request.query.get("server_id", []), whose)
-        body = stream.follow(self._feed, wanted, None if since is None else int(since), context.expires_at)
-        return Response(200, body, stream.HEADERS)
 
     async def drain(self, request: Request) -> dict[str, Any]:
         """Move every server from a host, which is disabled. Again while that goes on only tells how far it is."""
@@ -157,14 +131,13 @@ def build_watch(
     audit: Audit,
     gate: Gate,
     version: str,
-    feed: Feed,
     drains: Drains,
     *,
     prefix: str = "/kilonova",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, feed, drains).routes()
+    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, drains).routes()
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

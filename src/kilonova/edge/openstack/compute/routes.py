@@ -16,7 +16,6 @@ from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
 from kilonova.cloud.server.console import Consoles
-from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.group import ServerGroups
 from kilonova.cloud.server.imaging import ServerImages
 from kilonova.cloud.server.move import ServerMoves
@@ -76,7 +75,6 @@ class ComputeServices:
     server_nics: ServerNics
     attendance: Attendance
     consoles: Consoles
-    feed: Feed
     outside: OutsideEvents
     flavors: FlavorService
     keypairs: KeypairService
@@ -132,7 +130,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     nics, groups = s.networks.allocation, s.networks.groups
     creation = Creation(Sources(s.flavors, s.images, s.keypairs, nics, s.quotas, s.hosts, s.server_groups, groups))
     return [
-        *ServerRoutes(s.servers, creation, viewing, s.feed).routes(),
+        *ServerRoutes(s.servers, creation, viewing).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *AttendanceRoutes(s.servers, s.attendance).routes(),
         *ConsoleRoutes(s.consoles).routes(),

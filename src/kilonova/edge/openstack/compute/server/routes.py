@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from kilonova.cloud.server.feed import Feed
 from kilonova.cloud.server.model import Repeat, Server
-from kilonova.cloud.server.phase import is_settled
 from kilonova.cloud.server.service import ServerService
-from kilonova.core.context import ALL
 from kilonova.core.errors import Conflict, Invalid, NotBuilt, NotFound
 from kilonova.core.ids import is_uuid
 from kilonova.edge.openstack.compute.host import Hosts
@@ -23,7 +19,7 @@ from kilonova.edge.openstack.compute.schema import is_true
 from kilonova.edge.openstack.compute.server import schema
 from kilonova.edge.openstack.compute.server.create import Creation
 from kilonova.edge.openstack.compute.server.query import Listing, matches, passes, read_listing
-from kilonova.edge.openstack.compute.server.state import STATES, refusal
+from kilonova.edge.openstack.compute.server.state import refusal
 from kilonova.edge.openstack.compute.server.view import ServerView, Sight, disk_config
 from kilonova.edge.openstack.page import next_links
 from kilonova.kit.http import Request, Response, Route
@@ -60,14 +56,10 @@ class Viewing:
         return ServerView(request.version[1], Links.of(request), sight, self._cloud_id)
 
 
-WAIT_SECONDS: Final = 60
-
-
 class ServerRoutes:
     """Handlers of `/servers` and `/servers/{id}`."""
 
-    def __init__(self, servers: ServerService, creation: Creation, viewing: Viewing, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, servers: ServerService, creation: Creation, viewing: Viewing) -> None:
         self._servers = servers
         self._creation = creation
         self._viewing = viewing
@@ -78,7 +70,7 @@ class ServerRoutes:
             Route("GET", "/servers", self.list_brief, f"{rule}index", query=schema.LIST),
             Route("GET", "/servers/detail", self.list_detail, f"{rule}detail", query=schema.LIST),
             Route("POST", "/servers", self.create, f"{rule}create", schema=schema.CREATE, success=202),
-            Route("GET", one, self.show, f"{rule}show", query=schema.SHOW),
+            Route("GET", one, self.show, f"{rule}show"),
             Route("PUT", one, self.update, f"{rule}update", schema=schema.UPDATE),
             Route("DELETE", one, self.delete, f"{rule}delete", success=204),
         ]
@@ -118,23 +110,8 @@ class ServerRoutes:
         return self._listed(request, listing, page, [view.detail(server) for server in page])
 
     async def show(self, request: Request) -> dict[str, Any]:
-        """API reference "Show Server Details". Ours: with `wait=SECONDS` (at most 60) the answer comes when the server
-        has one of the statuses in `status=A,B`, or without one when nothing is being done to it; at the latest then."""
         server = await self._servers.get(reach(request), server_id(request))
-        seconds = int(request.query_one("wait") or 0)
-        if seconds and not _is_there(server, request):
-            server = await self._waited(request, server, min(seconds, WAIT_SECONDS))
         return {"server": (await self._viewing.of(request, [server])).show(server)}
-
-    async def _waited(self, request: Request, server: Server, seconds: int) -> Server:
-        end = asyncio.get_running_loop().time() + seconds
-        whose = request.context.project_id or request.context.user_id
-        async with self._feed.watch(ALL, [server.id], whose) as watch:
-            while True:
-                server = await self._servers.get(reach(request), server.id)
-                left = end - asyncio.get_running_loop().time()
-                if left <= 0 or _is_there(server, request) or not await self._feed.wait(watch, left):
-                    return server
 
     async def update(self, request: Request) -> dict[str, Any]:
         """API reference "Update Server": name, description, host name; from 2.104 the zone that it is pinned to."""
@@ -218,13 +195,6 @@ async def delete(servers: ServerService, request: Request, *, force: bool = Fals
         await servers.delete(request.context, reach(request), identifier, force=force)
     except Conflict as failure:
         raise refusal(failure, "delete", identifier) from failure
-
-
-def _is_there(server: Server, request: Request) -> bool:
-    wanted = request.query_one("status")
-    if wanted is None:
-        return is_settled(server.phase)
-    return STATES[server.phase].status in wanted.upper().split(",")
 
 
 def _check_pin(server: Server, zone: str | None) -> None:

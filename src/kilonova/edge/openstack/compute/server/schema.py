@@ -21,7 +21,7 @@ from kilonova.edge.openstack.compute.schema import (
     record,
     strict_from,
 )
-from kilonova.kit.http import VersionedSchemas, multi, single
+from kilonova.kit.http import VersionedSchemas, multi
 from kilonova.kit.http.schema import JsonSchema
 
 PASSWORD: Final[JsonSchema] = {"type": "string", "maxLength": 255, "format": "printable"}
@@ -207,11 +207,6 @@ _IGNORED_SORT: Final = (
 )
 UNSORTABLE: Final = frozenset(_IGNORED_SORT.split()) - {"id"}
 """Keys that the API took before 2.75 and never sorted by."""
-
-SHOW: Final = strict_from(
-    102, {1: {"wait": single({"type": "string", "pattern": "^[0-9]{1,2}$"}), "status": single(TEXT)}}
-)
-"""Our own: until when to wait with the answer (see `routes.ServerRoutes.show`)."""
 
 LIST: Final = strict_from(
     75,

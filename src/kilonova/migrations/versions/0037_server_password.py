@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0038_server_password"
-down_revision = "0037_server_event"
+revision = "0037_server_password"
+down_revision = "0036_console_token"
 
 
 def upgrade() -> None:
