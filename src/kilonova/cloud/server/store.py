@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from kilonova.cloud.server import trace
 from kilonova.cloud.server.model import Before, FlavorCopy, KeyCopy, NicView, Server
 from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.context import ALL, Scope
@@ -129,6 +130,7 @@ SORT_KEYS: Final = frozenset(
 def add_all(tx: Tx, new: Sequence[Server]) -> None:
     """Insert servers."""
     tx.execute(_ADD, [_row(one) for one in new])
+    trace.created(tx, new)
 
 
 def ec2_taken(tx: Tx, ec2_id: str) -> bool:
@@ -174,6 +176,7 @@ def move(tx: Tx, current: Server, event: str, **values: Any) -> Server:
     new = _columns(changed, (*values, "phase", "version", "updated_at"))
     if tx.execute(_MOVE, {**new, "which": current.id, "held": current.version}).rowcount != 1:
         raise Lost(f"Server {current.id} changed meanwhile")
+    trace.moved(tx, current, changed, event)
     return changed
 
 
@@ -182,6 +185,7 @@ def edit(tx: Tx, scope: Scope, server_id: str, **values: Any) -> Server:
     current = lock(tx, scope, server_id)
     changed = replace(current, updated_at=tx.now, **values)
     tx.execute(_CHANGE, {**_columns(changed, (*values, "updated_at")), "which": server_id})
+    trace.edited(tx, current, changed)
     return changed
 
 
@@ -192,6 +196,7 @@ def bury(tx: Tx, gone: Server) -> None:
     row = {"id": gone.id, "project_id": gone.project_id, "user_id": gone.user_id, "name": gone.name}
     stored = {**row, "created_at": gone.created_at, "deleted_at": tx.now, "record": _row(record)}
     insert_new(tx, server_history, stored)
+    trace.buried(tx, gone, record)
 
 
 def page(
