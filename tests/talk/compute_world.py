@@ -12,6 +12,7 @@ import httpx
 
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.event.feed import Feed
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.host.service import HostService
@@ -43,6 +44,8 @@ from kilonova.edge.openstack.compute.routes import ComputeServices, build_comput
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.watch.stream import Rhythm as StreamRhythm
+from kilonova.edge.watch.stream import Streams
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SystemClock
@@ -58,6 +61,7 @@ from kilonova.node.journal import Journal
 
 PROJECTS = {"admin": "a" * 32, "ann": "b" * 32, "eve": "b" * 32, "bob": "c" * 32}
 ROLES = {"admin": {"admin", "member", "reader"}, "eve": {"reader"}}
+STREAMS = StreamRhythm(keep_alive=0.2, each=3, most=4)
 RHYTHM = Rhythm(heartbeat=0.05, digest=0.1, look=0.1, retry=0.02)
 
 
@@ -106,6 +110,7 @@ class Site:
         self.placement = Placement(db, self.clock, random.Random(1))
         self.servers = ServerService(db, self.ops, self.placement, new_uuid, soft_delete=soft_delete)
         self.nodes = Nodes(bus)
+        self.feed = Feed(db, self.clock)
         self.ground = Ground(db, new_uuid, mac_source(random.Random(1).randbytes), lambda _: None)
         self.networks = NetworkServices(self.ground)
         self.blobs = DirectoryBlobs(place / "images", keep_free=0)
@@ -124,7 +129,8 @@ class Site:
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
-        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0")
+        self.streams = Streams(self.feed, gate, self.clock, STREAMS)
+        watch = build_watch(self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", self.streams)
         self.app = App([build_compute(self.services, gate, "abcdef"), watch])
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
@@ -159,6 +165,7 @@ class Site:
     async def start(self, *, work: bool = True, hosts: int = 1) -> None:
         """Found the cloud; without `work` no operation is driven, so servers stay as they were asked for."""
         await self.blobs.start()
+        await self.feed.start()
         await self.flavors.bootstrap()
         await bootstrap(self.ground, caller("admin"))
         self.image = await self.add_image("guest")
@@ -176,6 +183,7 @@ class Site:
     async def stop(self) -> None:
         for client in (self.ann, self.bob, self.eve, self.admin):
             await client.aclose()
+        await self.feed.stop()
         if self.engine is not None:
             await self.engine.stop()
         for agent in self.agents:

@@ -56,6 +56,7 @@ class Cloud:
         admin = await control.found()
         self._write_credentials()
         await control.blobs.start()
+        await control.feed.start()
         self._serving = asyncio.create_task(self._server.serve(), name="http")
         await self._server.ready.wait()
         await control.link.start()
@@ -73,6 +74,7 @@ class Cloud:
     async def stop(self) -> None:
         """Take no more requests, hand back what is in hand, let guests be."""
         self._server.stop()
+        await self.control.feed.stop()
         if self._serving is not None:
             await self._serving
         await self._periodic.stop()

@@ -9,6 +9,8 @@ from typing import Final
 
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.event import store as event_store
+from kilonova.cloud.event.feed import Feed
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.flow.image_import import ImageImport
@@ -82,6 +84,7 @@ from kilonova.state import StateDir
 
 GIB: Final = 1 << 30
 CONSOLE_BYTES: Final = 100 * 1024
+EVENT_HOURS: Final = 24
 ENDPOINTS: Final = (
     Endpoint("identity", "keystone", "/identity/v3"),
     Endpoint("compute", "nova", "/compute/v2.1"),
@@ -102,6 +105,7 @@ class Control:
         self.clock = clock
         self.bus = LocalBus()
         self.metrics = Metrics()
+        self.feed = Feed(db, clock)
         self.complete = False
         sole = not settings.database
         self._build_identity(sole)
@@ -210,8 +214,13 @@ class Control:
         return [
             ("images", 60.0, self.image_sweep.sweep),
             ("servers", 10.0, self.upkeep.run),
+            ("events", 60.0, self._forget_events),
             ("history", 3600.0, self._forget_old),
         ]
+
+    async def _forget_events(self) -> None:
+        while await self.db.write(lambda tx: event_store.forget(tx, tx.now - EVENT_HOURS * 3600 * SECOND)):
+            await self.clock.sleep(0.1)
 
     async def _forget_old(self) -> None:
         """Drop what history need not hold any longer, a little at a time."""

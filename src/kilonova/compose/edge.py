@@ -22,6 +22,7 @@ from kilonova.edge.openstack.placement.routes import build_placement
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.watch.stream import Streams
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
 
@@ -87,7 +88,7 @@ def _watch(control: Control) -> Service:
     gate = _gate(control, "kilonova", [Rule(name, check) for name, check in WATCH_RULES.items()])
     return build_watch(
         control.servers, control.flavors, control.hosts, control.census, control.audit,
-        gate, __version__, observe=control.metrics.observe_request,
+        gate, __version__, Streams(control.feed, gate, control.clock), observe=control.metrics.observe_request,
     )  # fmt: skip
 
 

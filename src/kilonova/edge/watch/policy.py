@@ -11,6 +11,8 @@ EXPLAIN: Final = "kilonova:explain"
 EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
+WATCH: Final = "kilonova:events"
+WATCH_ALL: Final = "kilonova:events:all_projects"
 
 _OPERATOR: Final = "role:admin and domain_id:None"
 _ANYONE: Final = ""
@@ -22,4 +24,6 @@ RULES: Final[Mapping[str, str]] = {
     EXPLAIN_HOST: _OPERATOR,
     STATUS: _OPERATOR,
     DOCTOR: _OPERATOR,
+    WATCH: _ANYONE,  # a project sees its own events only
+    WATCH_ALL: _OPERATOR,
 }

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kilonova.cloud.audit.model import Finding
+from kilonova.cloud.event.model import Event as Change
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.server.census import Numbers
 from kilonova.core.decision import Decision
@@ -87,3 +88,10 @@ def _host(host: Host) -> dict[str, Any]:
         "memory_mb": {"used": host.memory_used, "capacity": host.memory_capacity},
         "disk_gb": {"used": host.disk_used, "capacity": host.disk_capacity},
     }
+
+
+def change(event: Change, *, operator: bool) -> dict[str, Any]:
+    """An event of a server; operators also see the host."""
+    told = {key: value for key, value in event.body.items() if operator or key != "host"}
+    names = {"server_id": event.server_id, "project_id": event.project_id}
+    return {"id": event.seq, "kind": event.kind, "at": event.at, **names, **told}
