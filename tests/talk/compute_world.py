@@ -120,7 +120,8 @@ class Site:
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60,
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         self.services = ComputeServices(
-            servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
+            servers=self.servers, feed=self.feed,
+            actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,

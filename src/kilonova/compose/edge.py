@@ -65,6 +65,7 @@ def _identity(control: Control) -> Service:
 def _compute(control: Control) -> Service:
     services = ComputeServices(
         servers=control.servers,
+        feed=control.feed,
         actions=control.server_actions,
         imaging=control.server_images,
         moves=control.server_moves,

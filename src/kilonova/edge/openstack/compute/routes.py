@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kilonova.cloud.aggregate.service import AggregateService
+from kilonova.cloud.event.feed import Feed
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.service import ImageService
@@ -45,6 +46,7 @@ from kilonova.edge.openstack.compute.server.move import MoveRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
 from kilonova.edge.openstack.compute.server.tag import TagRoutes
+from kilonova.edge.openstack.compute.server.wait import Waiting
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
 from kilonova.edge.openstack.compute.usage import UsageRoutes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
@@ -60,6 +62,7 @@ class ComputeServices:
     `groups` tells the names of security groups that a caller names by id (None: they are shown as they were named)."""
 
     servers: ServerService
+    feed: Feed
     actions: ServerActions
     imaging: ServerImages
     moves: ServerMoves
@@ -116,7 +119,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     viewing = Viewing(s.hosts, cloud_id)
     creation = Creation(Sources(s.flavors, s.images, s.keypairs, s.nics, s.quotas, s.hosts, s.server_groups, s.groups))
     return [
-        *ServerRoutes(s.servers, creation, viewing).routes(),
+        *ServerRoutes(s.servers, creation, viewing, Waiting(s.servers, s.feed)).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *PowerRoutes(s.actions).routes(),
         *ChangeRoutes(s.servers, s.actions, creation, viewing).routes(),
