@@ -61,6 +61,7 @@ class Cloud:
         await self._server.ready.wait()
         await control.link.start()
         await control.herald.start()
+        await control.notifications.start()
         await control.engine.start()
         for sweep in control.sweeps():
             self._periodic.add(*sweep)
@@ -78,6 +79,7 @@ class Cloud:
         if self._serving is not None:
             await self._serving
         await self._periodic.stop()
+        await self.control.notifications.stop()
         await self.control.engine.stop()
         await asyncio.gather(*(agent.stop() for agent in self._agents))
         await self.control.herald.stop()

@@ -11,6 +11,7 @@ from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
 from kilonova.cloud.event import store as event_store
 from kilonova.cloud.event.feed import Feed
+from kilonova.cloud.event.pump import Pump
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.all_server import server_flows
 from kilonova.cloud.flow.image_import import ImageImport
@@ -71,6 +72,7 @@ from kilonova.core.context import ALL, Context
 from kilonova.core.errors import NotFound
 from kilonova.core.ids import new_request_id, new_uuid
 from kilonova.edge.openstack.auth import Known
+from kilonova.edge.openstack.compute.notification.notifier import Notifier
 from kilonova.kit.blob.directory import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SECOND, Clock
@@ -169,6 +171,8 @@ class Control:
             self.db, self.servers, self.server_actions, reclaim=settings.reclaim_seconds,
             confirm=settings.confirm_seconds,
         )  # fmt: skip
+        notifier = Notifier(self.servers, self.bus, self.cloud_id)
+        self.notifications = Pump("notification", new_uuid(), self.db, self.feed, self.clock, notifier.take)
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)

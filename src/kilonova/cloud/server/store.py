@@ -318,6 +318,13 @@ def owned_by(tx: Tx, project_ids: Sequence[str]) -> list[tuple[str, str]]:
     return [(row.id, row.project_id) for row in rows]
 
 
+def known(tx: Tx, server_ids: Sequence[str]) -> dict[str, Server]:
+    """Servers by id, living and gone; those that are neither are missing."""
+    gone = tx.execute(select(server_history.c.id, server_history.c.record).where(server_history.c.id.in_(server_ids)))
+    living = tx.execute(select(server).where(server.c.id.in_(server_ids)))
+    return {r.id: _revive(r.record) for r in gone} | {r.id: _server(r) for r in living}
+
+
 def phases(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
     """The phases of live servers by id."""
     if not server_ids:

@@ -36,8 +36,12 @@ def edited(tx: Tx, before: Server, after: Server) -> None:
     """Something else of a server changed."""
     changed = [name for name in _TOLD if getattr(before, name) != getattr(after, name)]
     if changed:
-        more = {"old_name": before.name} if "name" in changed else {}
-        events.add(tx, CHANGED, [(after.project_id, after.id)], [{**_body(after), "changed": changed, **more}])
+        body = {**_body(after), "changed": changed}
+        if "name" in changed:
+            body["old_name"] = before.name
+        if "locked" in changed:
+            body["locked"] = after.locked
+        events.add(tx, CHANGED, [(after.project_id, after.id)], [body])
 
 
 def buried(tx: Tx, before: Server, after: Server) -> None:
