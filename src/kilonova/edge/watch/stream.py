@@ -101,8 +101,9 @@ class Streams:
         yield b": events of kilonova\nretry: 2000\n\n"
         last, subscription = opened.start, opened.subscription
         if opened.after is not None:
-            last = min(opened.after, last)
-            if not await self._feed.knows(opened.after):
+            known = await self._feed.knows(opened.after)
+            last = opened.after if known else min(opened.after, last)
+            if not known:
                 yield _lost(last)
             async for event in self._past(subscription.wanted, last):
                 last = event.seq

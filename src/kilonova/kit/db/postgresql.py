@@ -65,9 +65,10 @@ class PostgresqlDatabase:
 
     async def _once(self, work: Work[T], *, read_only: bool) -> T:
         holder: list[Tx] = []
+        origin = request_id.get()
 
         def run(connection: Connection) -> T:
-            tx = Tx(connection, self._clock.now(), self.signals, request_id.get())
+            tx = Tx(connection, self._clock.now(), self.signals, origin)
             holder.append(tx)
             return work(tx)
 

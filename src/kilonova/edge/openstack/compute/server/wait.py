@@ -21,7 +21,7 @@ from kilonova.kit.http import Request, Seats
 
 LONGEST: Final = 60
 EACH: Final = 100
-MOST: Final = 1000
+MOST: Final = 500
 _KINDS: Final = frozenset({STATE, DELETED})
 
 Test = Callable[[Server], bool]
