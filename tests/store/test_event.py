@@ -17,6 +17,7 @@ from kilonova.core.context import ALL, Scope
 from kilonova.core.errors import Unavailable
 from kilonova.kit.clock import SECOND, SystemClock, VirtualClock
 from kilonova.kit.db import Database, Tx, open_database
+from kilonova.kit.log import request_id
 
 RAW = "INSERT INTO event (project_id, server_id, at, kind, body) VALUES ('p', $1, $2, 'server.state', '{}')"
 
@@ -46,8 +47,8 @@ async def heard(subscription: Subscription, count: int) -> list[str]:
 
 
 async def test_whoever_watches_hears_in_order_what_they_want(database: Database, feed: Feed) -> None:
-    everything, own = feed.subscribe(Wanted(ALL)), feed.subscribe(Wanted(Scope("p")))
-    one = feed.subscribe(Wanted(Scope("p"), "b", frozenset({STATE, DELETED})))
+    everything, own = await feed.subscribe(Wanted(ALL)), await feed.subscribe(Wanted(Scope("p")))
+    one = await feed.subscribe(Wanted(Scope("p"), "b", frozenset({STATE, DELETED})))
     await add(database, "a", "b")
     await add(database, "b", project="q")
     await add(database, "b", kind=CREATED)
@@ -67,15 +68,29 @@ async def test_what_is_rolled_back_is_never_told(database: Database, feed: Feed)
         store.add(tx, STATE, [("p", "never")], [{}])
         raise Unavailable("no")
 
-    subscription = feed.subscribe(Wanted(ALL))
+    subscription = await feed.subscribe(Wanted(ALL))
     with pytest.raises(Unavailable):
         await database.write(broken)
     await add(database, "a")
     assert await heard(subscription, 1) == ["a"]
 
 
+async def test_a_transaction_knows_its_request_and_signals_once(database: Database) -> None:
+    heard: list[int] = []
+    stop = database.signals.listen(store.SIGNAL, lambda: heard.append(1))
+    marker = request_id.set("req-7")
+    await add(database, "a", "b")
+    await database.write(lambda tx: [store.add(tx, STATE, [("p", "c")], [{}]) for _ in range(3)] and None)
+    request_id.reset(marker)
+    stop()
+    await add(database, "d")
+    assert heard == [1, 1]
+    found = await database.read(lambda tx: store.page(tx, Wanted(ALL), 0, 1 << 60, 100))
+    assert [event.body["request_id"] for event in found] == ["req-7"] * 5 + [""]
+
+
 async def test_a_slow_reader_is_cut_off_and_comes_back(database: Database, feed: Feed) -> None:
-    subscription, quick = feed.subscribe(Wanted(ALL)), feed.subscribe(Wanted(Scope("q")))
+    subscription, quick = await feed.subscribe(Wanted(ALL)), await feed.subscribe(Wanted(Scope("q")))
     await add(database, *(str(i) for i in range(QUEUE + 1)))
     await add(database, "last", project="q")
     assert await heard(quick, 1) == ["last"]
@@ -90,9 +105,9 @@ async def test_a_slow_reader_is_cut_off_and_comes_back(database: Database, feed:
 async def test_a_feed_that_stops_ends_what_was_subscribed(database: Database) -> None:
     feed = Feed(database, SystemClock())
     with pytest.raises(Unavailable):
-        feed.subscribe(Wanted(ALL))
+        await feed.subscribe(Wanted(ALL))
     await feed.start()
-    subscription = feed.subscribe(Wanted(ALL))
+    subscription = await feed.subscribe(Wanted(ALL))
     waiting = asyncio.create_task(subscription.next(30))
     await asyncio.sleep(0.01)
     await feed.stop()
@@ -108,7 +123,7 @@ async def test_a_lower_number_that_commits_later_is_waited_for(postgresql_url: s
     feed = Feed(database, SystemClock())
     await feed.start()
     other = await asyncpg.connect(postgresql_url)
-    subscription = feed.subscribe(Wanted(ALL))
+    subscription = await feed.subscribe(Wanted(ALL))
     try:
         await other.execute("BEGIN")
         await other.execute(RAW, "early", SystemClock().now())
@@ -132,7 +147,7 @@ async def test_what_is_missing_is_not_waited_for_without_end(postgresql_url: str
     feed = Feed(database, clock)
     await feed.start()
     other = await asyncpg.connect(postgresql_url)
-    subscription = feed.subscribe(Wanted(ALL))
+    subscription = await feed.subscribe(Wanted(ALL))
     try:
         await other.execute("BEGIN")
         await other.execute(RAW, "early", clock.now())
@@ -151,7 +166,9 @@ async def test_two_processes_hear_each_other(postgresql_url: str) -> None:
     one, two = [await open_database(postgresql_url, SystemClock()) for _ in range(2)]
     feed = Feed(one, SystemClock())
     await feed.start()
-    subscription = feed.subscribe(Wanted(ALL))
+    await asyncio.sleep(0.05)
+    subscription = await feed.subscribe(Wanted(ALL))
+    await asyncio.sleep(0.1)
     await add(two, "theirs")
     event = await subscription.next(feeds.WATCHED_SECONDS + 2)
     assert event is not None

@@ -165,6 +165,20 @@ async def test_what_else_of_a_server_changes_is_told_once(listener: Listener) ->
         assert [event[2]["changed"] for event in changes if event] == [["name"], ["tags"]]
 
 
+async def test_what_changes_nothing_is_not_told(listener: Listener) -> None:
+    site = listener.site
+    server_id = await site.boot()
+    async with listener.stream("ann") as told:
+        same = {"server": {"name": "web"}}
+        assert (await site.ann.put(f"/servers/{server_id}", json=same)).status_code == 200
+        state = {"os-resetState": {"state": "active"}}
+        assert (await site.admin.post(f"/servers/{server_id}/action", json=state)).status_code == 202
+        assert (await site.ann.put(f"/servers/{server_id}/tags/red")).status_code == 201
+        first = await told.next()
+        assert first is not None
+        assert first[2]["changed"] == ["tags"]
+
+
 async def test_an_operator_sees_all_projects_and_hosts(listener: Listener) -> None:
     site = listener.site
     async with listener.stream("admin", "?all_projects=1&kind=server.state") as told:

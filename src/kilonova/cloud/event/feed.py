@@ -81,6 +81,7 @@ class Feed:
         self._db = db
         self._clock = clock
         self._order = Order(0)
+        self._reading = asyncio.Lock()
         self._news = asyncio.Event()
         self._joined = asyncio.Event()
         self._subscriptions: set[Subscription] = set()
@@ -98,8 +99,7 @@ class Feed:
         now = self._clock.now()
         self._order = Order(await self._db.read(lambda tx: store.before(tx, now - BACK)))
         self._deaf = self._db.signals.listen(store.SIGNAL, self._news.set)
-        while await self._read():
-            continue
+        await self._catch_up()
         self._task = asyncio.create_task(self._run(), name="event-feed")
 
     async def stop(self) -> None:
@@ -112,13 +112,16 @@ class Feed:
         for subscription in tuple(self._subscriptions):
             subscription.end(lost=False)
 
-    def subscribe(self, wanted: Wanted) -> Subscription:
-        """Everything wanted that is told from now on. Raises Unavailable while the feed does not run."""
+    async def subscribe(self, wanted: Wanted) -> Subscription:
+        """Everything wanted that happens from now on. Raises Unavailable while the feed does not run."""
+        await self._catch_up()
         if self._task is None:
             raise Unavailable("Events are not told now")
         made = Subscription(wanted, self._subscriptions.discard)
         self._subscriptions.add(made)
+        # The reader may be in a long sleep: from now on it looks more often.
         self._joined.set()
+        self._news.set()
         return made
 
     def follow(self, follower: Callable[[], None]) -> None:
@@ -144,12 +147,16 @@ class Feed:
                 await until(self._joined, WATCHED_SECONDS)
             self._news.clear()
             try:
-                while await self._read():
-                    continue
+                await self._catch_up()
             except Exception:
                 log.exception("events cannot be read now")
                 await self._clock.sleep(WATCHED_SECONDS)
                 self._news.set()
+
+    async def _catch_up(self) -> None:
+        async with self._reading:
+            while await self._read():
+                continue
 
     async def _read(self) -> bool:
         """Tell what is new; whether there may be more."""

@@ -89,8 +89,8 @@ class Streams:
         wanted = Wanted(scope, server_id.lower() if server_id else None, kinds)
         give_back = self._seats.take(request.context.project_id or "")
         try:
-            subscription = self._feed.subscribe(wanted)
-        except Exception:
+            subscription = await self._feed.subscribe(wanted)
+        except BaseException:
             give_back()
             raise
         opened = _Opened(subscription, after, self._feed.reached, operator)

@@ -46,11 +46,13 @@ class Waiting:
             return await self._servers.get(scope, server_id)
         test = _test(request)
         give_back = self._seats.take(request.context.project_id or "")
-        subscription = self._feed.subscribe(Wanted(scope, server_id, _KINDS))
         try:
-            return await self._until(subscription, scope, server_id, test, seconds)
+            subscription = await self._feed.subscribe(Wanted(scope, server_id, _KINDS))
+            try:
+                return await self._until(subscription, scope, server_id, test, seconds)
+            finally:
+                subscription.close()
         finally:
-            subscription.close()
             give_back()
 
     async def _until(
