@@ -45,8 +45,8 @@ class Audience:
 
 
 @pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
+async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    db = await open_database(database_url, SystemClock())
     site = Site(db, tmp_path)
     await site.start()
     yield site
