@@ -187,14 +187,17 @@ async def test_old_events_go_and_their_numbers_do_not_come_back(database_url: st
     await feed.start()
     old = await database.read(store.bounds)
     moment = clock.now() - 60 * SECOND
-    assert [await database.write(lambda tx: store.forget(tx, moment, 2)) for _ in range(3)] == [2, 1, 0]
+    assert [await database.write(lambda tx: store.forget(tx, moment, 99, 2)) for _ in range(3)] == [2, 1, 0]
     assert await database.read(store.bounds) == (old[1], old[1])
     assert not await feed.knows(old[0])
     assert await feed.knows(old[1] - 1)
     assert not await feed.knows(old[1] + 1)
-    assert await database.write(lambda tx: store.forget(tx, tx.now + 1)) == 1
+    assert await database.write(lambda tx: store.forget(tx, tx.now + 1, 99)) == 1
     await add(database, "e")
     assert (await database.read(store.bounds))[0] == old[1] + 1
+    await add(database, *"fghij")
+    assert await database.write(lambda tx: store.forget(tx, 0, 2)) == 4
+    assert await database.read(store.bounds) == (old[1] + 5, old[1] + 6)
     await feed.stop()
     await database.close()
 

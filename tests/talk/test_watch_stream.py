@@ -212,7 +212,7 @@ async def test_a_stream_goes_on_after_the_last_event_seen(listener: Listener) ->
 async def test_what_cannot_be_told_any_more_is_said(listener: Listener) -> None:
     site = listener.site
     await site.boot()
-    assert await site.db.write(lambda tx: store.forget(tx, tx.now, 2)) == 2
+    assert await site.db.write(lambda tx: store.forget(tx, tx.now, 99, 2)) == 2
     async with listener.stream("ann", last=0) as told:
         assert await told.kinds(3) == ["lost", "building.spawning", "active"]
         last = site.feed.reached

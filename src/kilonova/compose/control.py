@@ -87,6 +87,7 @@ from kilonova.state import StateDir
 GIB: Final = 1 << 30
 CONSOLE_BYTES: Final = 100 * 1024
 EVENT_HOURS: Final = 24
+EVENTS: Final = 1_000_000
 ENDPOINTS: Final = (
     Endpoint("identity", "keystone", "/identity/v3"),
     Endpoint("compute", "nova", "/compute/v2.1"),
@@ -197,6 +198,7 @@ class Control:
             gauge(f"kilonova_database_{name}", f"Database {name} since the start", _reader(self.db.counts, name))
         for name in ("wakes", "calls"):
             gauge(f"kilonova_bus_{name}", f"Messages ({name}) since the start", _reader(self.bus.counts, name))
+        gauge("kilonova_event_watchers", "Streams and waits for events now", lambda: self.feed.watchers)
         gauge("kilonova_operations_in_hand", "Operations that this worker drives", lambda: self.engine.load)
 
     async def found(self) -> Context:
@@ -223,8 +225,11 @@ class Control:
         ]
 
     async def _forget_events(self) -> None:
-        while await self.db.write(lambda tx: event_store.forget(tx, tx.now - EVENT_HOURS * 3600 * SECOND)):
-            await self.clock.sleep(0.1)
+        def work(tx: Tx) -> int:
+            return event_store.forget(tx, tx.now - EVENT_HOURS * 3600 * SECOND, EVENTS)
+
+        while await self.db.write(work):
+            await self.clock.sleep(0.05)
 
     async def _forget_old(self) -> None:
         """Drop what history need not hold any longer, a little at a time."""

@@ -94,6 +94,11 @@ class Feed:
         """The number up to which all events have been told."""
         return self._order.reached
 
+    @property
+    def watchers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._subscriptions)
+
     async def start(self) -> None:
         """Begin with what happened within the last minute, which nobody hears yet."""
         now = self._clock.now()

@@ -107,10 +107,11 @@ def before(tx: Tx, moment: int) -> int:
     return int(tx.execute(older).scalar() or 0)
 
 
-def forget(tx: Tx, older: int, limit: int = 1000) -> int:
-    """Drop events from before a moment, the oldest first; answers how many."""
+def forget(tx: Tx, older: int, keep: int, limit: int = 1000) -> int:
+    """Drop events from before a moment, and all but about the newest `keep`, the oldest first; answers how many."""
+    beyond = bounds(tx)[1] - keep
     oldest = tx.execute(select(event.c.seq, event.c.at).order_by(event.c.seq).limit(limit)).all()
-    last = max((row.seq for row in oldest if row.at < older), default=0)
+    last = max((row.seq for row in oldest if row.at < older or row.seq <= beyond), default=0)
     return int(tx.execute(delete(event).where(event.c.seq <= last)).rowcount) if last else 0
 
 
