@@ -21,12 +21,15 @@ from openstack.config import OpenStackConfig
 RETRY_SECONDS = 2
 
 
-async def watch(client: httpx.AsyncClient, url: str, last: str = "") -> AsyncIterator[dict[str, Any]]:
-    """Every event, also over broken connections: the last id seen is where the next stream goes on."""
+async def watch(client: httpx.AsyncClient, url: str, opened: asyncio.Event) -> AsyncIterator[dict[str, Any]]:
+    """Every event after `opened` is set, also over broken connections: the last id seen is where the next stream goes
+    on."""
+    last = ""
     while True:
         try:
             async with client.stream("GET", url, headers={"last-event-id": last}, timeout=60) as answer:
                 answer.raise_for_status()
+                opened.set()
                 fields: dict[str, str] = {}
                 async for line in answer.aiter_lines():
                     name, _, value = line.partition(": ")
@@ -41,10 +44,10 @@ async def watch(client: httpx.AsyncClient, url: str, last: str = "") -> AsyncIte
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def tell(client: httpx.AsyncClient, url: str, name: str) -> None:
-    """Print what happens until the server is gone."""
-    async for event in watch(client, url):
-        print(f"{name}: {event['kind']} {event.get('phase', '')}")
+async def tell(client: httpx.AsyncClient, url: str, opened: asyncio.Event) -> None:
+    """Print what happens in the project until a server is gone."""
+    async for event in watch(client, url, opened):
+        print(f"{event.get('server_id', '')} {event['kind']} {event.get('phase', '')}")
         if event["kind"] == "server.deleted":
             return
 
@@ -62,10 +65,11 @@ async def main(state: Path) -> None:
     )
     body = {"name": "example-06", "imageRef": image, "flavorRef": flavor, "networks": [{"uuid": network}]}
     async with httpx.AsyncClient(headers={"x-auth-token": cloud.auth_token}, timeout=90) as client:
+        opened = asyncio.Event()
+        watcher = asyncio.create_task(tell(client, events, opened))
+        await asyncio.wait_for(opened.wait(), 60)
         made = (await client.post(f"{compute}/servers", json={"server": body})).raise_for_status().json()["server"]
         one = f"{compute}/servers/{made['id']}"
-        # From the first event on: what happened before the stream is open is told first.
-        watcher = asyncio.create_task(tell(client, f"{events}?server_id={made['id']}", "example-06"))
         server = (await client.get(one, params={"wait": 60, "status": "ACTIVE,ERROR"})).raise_for_status().json()
         print(f"example-06 is {server['server']['status']}")
         (await client.delete(one)).raise_for_status()
