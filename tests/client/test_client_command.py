@@ -184,6 +184,17 @@ def test_what_is_not_there_is_named(cloud: Cloud) -> None:
     assert "No such command 'fly'" in kilonova("fly", 2)
 
 
+def test_events_are_told_line_by_line(cloud: Cloud) -> None:
+    made = cloud.show("server create --image kilonova-guest --flavor m1.nano --nic none --wait seen")
+    told = cloud.own("events", "--server seen --after 0 --limit 4").splitlines()
+    assert [line.split(maxsplit=5)[3:5] for line in told] == [
+        [made["id"], "server.created"], *[[made["id"], "server.state"]] * 3,
+    ]  # fmt: skip
+    assert re.search(r"building\.spawning → active on fake-\d$", told[-1])
+    cloud.tell("server delete --wait seen")
+    assert "There is no server seen" in cloud.own("events", "--server seen", code=1)
+
+
 def test_a_taken_port_is_named_and_the_directory_is_free_again(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -225,7 +236,20 @@ def test_help_and_version() -> None:
     began = time.process_time()
     assert re.fullmatch(r"kilonova \d+\.\d+\.\d+\S*\n", kilonova("--version"))
     assert time.process_time() - began < 1
-    commands = ["up", "down", "clean", "hello", "ssh", "status", "story", "explain", "doctor", "image", "host"]
+    commands = [
+        "up",
+        "down",
+        "clean",
+        "hello",
+        "ssh",
+        "status",
+        "story",
+        "events",
+        "explain",
+        "doctor",
+        "image",
+        "host",
+    ]
     told = kilonova("--help")
     assert [c for c in commands if f"\n  {c} " not in told] == []
     for command in commands:

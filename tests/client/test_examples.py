@@ -17,7 +17,11 @@ TOLD = {
     "03-test-double.py": ("'ACTIVE': 19", "'ERROR': 1", "double-19: "),
     "04-explain-and-story.sh": ("it would go to fake-", "vCPUs removed 3", "it would fit nowhere", "create: failed"),
     "05-crash-it.sh": ("before: 20 BUILD", "killed", "after: 20 ACTIVE", "All is well"),
-}
+    "06-wait-and-watch.py": (
+        "example-06 is ACTIVE", "example-06 is gone", "server.state building.spawning", "server.deleted deleted",
+    ),
+    "07-wait-and-watch.sh": ('"status":"ACTIVE"', "event: server.created", '"phase":"active"', "event: server.deleted"),
+}  # fmt: skip
 
 pytestmark = pytest.mark.client
 

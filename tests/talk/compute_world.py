@@ -13,6 +13,7 @@ import httpx
 
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.event.feed import Feed
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
@@ -54,6 +55,8 @@ from kilonova.edge.openstack.compute.routes import ComputeServices, build_comput
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.watch.stream import Rhythm as StreamRhythm
+from kilonova.edge.watch.stream import Streams
 from kilonova.edge.web.console import ConsoleProxy
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
@@ -71,6 +74,7 @@ from kilonova.wire.guest import GuestSpec
 
 PROJECTS = {"admin": "a" * 32, "ann": "b" * 32, "eve": "b" * 32, "bob": "c" * 32}
 ROLES = {"admin": {"admin", "member", "reader"}, "eve": {"reader"}}
+STREAMS = StreamRhythm(keep_alive=0.2, each=3, most=4)
 RHYTHM = Rhythm(heartbeat=0.05, digest=0.1, look=0.1, retry=0.02)
 
 
@@ -122,6 +126,7 @@ class Site:
         self.consoles = Consoles(db, self.nodes, lambda: secrets.token_urlsafe(32))
         mac = mac_source(random.Random(1).randbytes)
         self.ground = Ground(db, new_uuid, mac, lambda change: self.address_book.notify(change))
+        self.feed = Feed(db, self.clock)
         self.networks = NetworkServices(self.ground)
         self.address_book = AddressBook(db, self.clock, self.networks.allocation, pause=0.02)
         self.blobs = DirectoryBlobs(place / "images", keep_free=0)
@@ -132,7 +137,8 @@ class Site:
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         nics = ServerNics(db, self.ops, self.networks.attachments, 5)
         self.services = ComputeServices(
-            servers=self.servers, actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
+            servers=self.servers, feed=self.feed,
+            actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
             imaging=ServerImages(db, self.ops, self.images), moves=ServerMoves(db, self.ops, self.images, self.nodes),
             server_groups=ServerGroups(db, new_uuid),
             consoles=self.consoles,
@@ -145,9 +151,11 @@ class Site:
         )  # fmt: skip
         gate: Any = NameGate()
         audit = Audit(db, self.nodes, document_store, lambda tx: [], self.clock)
+        self.streams = Streams(self.feed, gate, self.clock, STREAMS)
         watch = build_watch(
-            self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", Drains(db, self.ops)
-        )
+            self.servers, self.flavors, HostService(db), Census(db), audit, gate, "0", Drains(db, self.ops),
+            self.streams,
+        )  # fmt: skip
         self.app = App([build_compute(self.services, gate, "abcdef"), watch], sockets=ConsoleProxy(self.consoles))
         self.ann, self.bob, self.eve, self.admin = (self.client(name) for name in ("ann", "bob", "eve", "admin"))
         self.image = self.network = ""
@@ -182,6 +190,7 @@ class Site:
     async def start(self, *, work: bool = True, hosts: int = 1) -> None:
         """Found the cloud; without `work` no operation is driven, so servers stay as they were asked for."""
         await self.blobs.start()
+        await self.feed.start()
         await self.flavors.bootstrap()
         await bootstrap(self.ground, caller("admin"))
         self.image = await self.add_image("guest")
@@ -207,6 +216,7 @@ class Site:
     async def stop(self) -> None:
         for client in (self.ann, self.bob, self.eve, self.admin):
             await client.aclose()
+        await self.feed.stop()
         if self.engine is not None:
             await self.engine.stop()
         for agent in self.agents:

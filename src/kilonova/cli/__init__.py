@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "ssh": "Log in to a server.",
     "status": "Show hosts, servers and operations.",
     "story": "Tell what happened to a server, step by step.",
+    "events": "Tell what happens to servers, as it happens.",
     "explain": "Say where a server would go, and why not elsewhere.",
     "doctor": "Look for anything that should not be there.",
     "image": "Work with images.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ class Client:
         """Delete something."""
         self._send("DELETE", path)
 
+    def lines(self, path: str, headers: Mapping[str, str], **query: Any) -> Iterator[str]:
+        """The lines of a document that has no end of its own, as they come. Raises as every request here; it just ends
+        when the connection does."""
+        try:
+            with self._http.stream("GET", path, headers={**self._headers, **headers}, params=query) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield from response.iter_lines()
+        except httpx.RemoteProtocolError:
+            return
+        except httpx.TransportError as error:
+            raise self._silent() from error
+
     def find_server(self, name: str) -> dict[str, Any]:
         """A server by id or by name, of any project. Raises NotFound, or Failure when the name is not unique."""
         found = self.get("/compute/v2.1/servers/detail", all_tenants="1", name=f"^{name}$")["servers"]
@@ -74,12 +89,14 @@ class Client:
         try:
             response = self._http.request(method, path, headers=self._headers, **options)
         except httpx.TransportError as error:
-            raise Unavailable(
-                f"The cloud at {self.endpoint} does not answer. Start it with: kilonova up --state {self.state.root}"
-            ) from error
+            raise self._silent() from error
         if response.is_error:
             raise _refusal(response)
         return response
+
+    def _silent(self) -> Unavailable:
+        root = self.state.root
+        return Unavailable(f"The cloud at {self.endpoint} does not answer. Start it with: kilonova up --state {root}")
 
 
 def _refusal(response: httpx.Response) -> Failure:

@@ -56,11 +56,13 @@ class Cloud:
         admin = await control.found()
         self._write_credentials()
         await control.blobs.start()
+        await control.feed.start()
         self._serving = asyncio.create_task(self._server.serve(), name="http")
         await self._server.ready.wait()
         await control.link.start()
         await control.herald.start()
         await control.address_book.start()
+        await control.notifications.start()
         await control.engine.start()
         for sweep in control.sweeps():
             self._periodic.add(*sweep)
@@ -74,9 +76,11 @@ class Cloud:
     async def stop(self) -> None:
         """Take no more requests, hand back what is in hand, let guests be."""
         self._server.stop()
+        await self.control.feed.stop()
         if self._serving is not None:
             await self._serving
         await self._periodic.stop()
+        await self.control.notifications.stop()
         await self.control.engine.stop()
         await asyncio.gather(*(agent.stop() for agent in self._agents))
         await self.control.herald.stop()

@@ -10,6 +10,9 @@ from typing import Final
 
 from kilonova.cloud.aggregate.service import AggregateService
 from kilonova.cloud.audit.service import Audit
+from kilonova.cloud.event import store as event_store
+from kilonova.cloud.event.feed import Feed
+from kilonova.cloud.event.pump import Pump
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.flow.address_book import AddressBook
 from kilonova.cloud.flow.all_server import server_flows
@@ -78,6 +81,7 @@ from kilonova.core.context import ALL, Context
 from kilonova.core.errors import NotFound
 from kilonova.core.ids import new_request_id, new_uuid
 from kilonova.edge.openstack.auth import Known
+from kilonova.edge.openstack.compute.notification.notifier import Notifier
 from kilonova.kit.blob.directory import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
 from kilonova.kit.clock import SECOND, Clock
@@ -91,6 +95,8 @@ from kilonova.state import StateDir
 
 GIB: Final = 1 << 30
 CONSOLE_BYTES: Final = 100 * 1024
+EVENT_HOURS: Final = 24
+EVENTS: Final = 1_000_000
 ENDPOINTS: Final = (
     Endpoint("identity", "keystone", "/identity/v3"),
     Endpoint("compute", "nova", "/compute/v2.1"),
@@ -111,6 +117,7 @@ class Control:
         self.clock = clock
         self.bus = LocalBus()
         self.metrics = Metrics()
+        self.feed = Feed(db, clock)
         self.complete = False
         sole = not settings.database
         self._build_identity(sole)
@@ -179,6 +186,8 @@ class Control:
             self.db, self.servers, self.server_actions, reclaim=settings.reclaim_seconds,
             confirm=settings.confirm_seconds,
         )  # fmt: skip
+        notifier = Notifier(self.servers, self.bus, self.cloud_id)
+        self.notifications = Pump("notification", new_uuid(), self.db, self.feed, self.clock, notifier.take)
         self.server_moves = ServerMoves(self.db, self.operations, self.images, self.nodes)
         self.server_nics = ServerNics(self.db, self.operations, self.networks.attachments)
         self.attendance = Attendance(self.db, self.operations, self.nodes, self.clock)
@@ -210,6 +219,7 @@ class Control:
             gauge(f"kilonova_database_{name}", f"Database {name} since the start", _reader(self.db.counts, name))
         for name in ("wakes", "calls"):
             gauge(f"kilonova_bus_{name}", f"Messages ({name}) since the start", _reader(self.bus.counts, name))
+        gauge("kilonova_event_watchers", "Streams and waits for events now", lambda: self.feed.watchers)
         gauge("kilonova_operations_in_hand", "Operations that this worker drives", lambda: self.engine.load)
 
     async def found(self) -> Context:
@@ -232,8 +242,16 @@ class Control:
             ("images", 60.0, self.image_sweep.sweep),
             ("servers", 10.0, self.upkeep.run),
             ("consoles", 600.0, self.consoles.sweep),
+            ("events", 60.0, self._forget_events),
             ("history", 3600.0, self._forget_old),
         ]
+
+    async def _forget_events(self) -> None:
+        def work(tx: Tx) -> int:
+            return event_store.forget(tx, tx.now - EVENT_HOURS * 3600 * SECOND, EVENTS)
+
+        while await self.db.write(work):
+            await self.clock.sleep(0.05)
 
     async def _forget_old(self) -> None:
         """Drop what history need not hold any longer, a little at a time."""

@@ -23,6 +23,7 @@ from kilonova.edge.openstack.placement.routes import build_placement
 from kilonova.edge.openstack.policy import Enforcer, Rule
 from kilonova.edge.watch.policy import RULES as WATCH_RULES
 from kilonova.edge.watch.routes import build_watch
+from kilonova.edge.watch.stream import Streams
 from kilonova.edge.web.console import ConsolePages, ConsoleProxy, build_console
 from kilonova.edge.web.routes import WebEdge, build_web
 from kilonova.kit.http import App, Service
@@ -70,6 +71,7 @@ def _identity(control: Control) -> Service:
 def _compute(control: Control) -> Service:
     services = ComputeServices(
         servers=control.servers,
+        feed=control.feed,
         actions=control.server_actions,
         imaging=control.server_images,
         moves=control.server_moves,
@@ -96,7 +98,8 @@ def _watch(control: Control) -> Service:
     gate = _gate(control, "kilonova", [Rule(name, check) for name, check in WATCH_RULES.items()])
     return build_watch(
         control.servers, control.flavors, control.hosts, control.census, control.audit,
-        gate, __version__, control.drains, observe=control.metrics.observe_request,
+        gate, __version__, control.drains, Streams(control.feed, gate, control.clock),
+        observe=control.metrics.observe_request,
     )  # fmt: skip
 
 

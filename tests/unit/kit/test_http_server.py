@@ -56,6 +56,16 @@ class Work:
 
         return Response(200, chunks(), [("content-length", "1000000")])
 
+    async def tell(self, request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                yield b"hello\n"
+                await self.go_on.wait()
+            finally:
+                self.is_closed = True
+
+        return Response(200, chunks())
+
     async def wait(self, request: Request) -> dict[str, bool]:
         self.begun.set()
         await self.go_on.wait()
@@ -77,6 +87,7 @@ async def server(work: Work) -> AsyncIterator[Server]:
     routes = [
         Route("PUT", "/take", work.take, PUBLIC, body="stream"),
         Route("GET", "/give", work.give, PUBLIC),
+        Route("GET", "/tell", work.tell, PUBLIC),
         Route("GET", "/cut", work.fail_midway, PUBLIC),
         Route("GET", "/wait", work.wait, PUBLIC),
         Route("GET", "/slow", work.wait, PUBLIC, deadline=0.05),
@@ -137,6 +148,17 @@ async def test_a_download_waits_for_its_reader_and_ends_when_it_leaves(client: h
         while not work.is_closed:
             await asyncio.sleep(0.01)
     assert work.produced < 2000
+
+
+async def test_a_stream_that_has_nothing_to_say_ends_when_its_reader_leaves(
+    client: httpx.AsyncClient, work: Work
+) -> None:
+    async with client.stream("GET", "/tell") as answer:
+        assert await anext(answer.aiter_lines()) == "hello"
+        assert not work.is_closed
+    async with asyncio.timeout(5):
+        while not work.is_closed:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_body_that_fails_midway_is_not_taken_for_whole(client: httpx.AsyncClient) -> None:

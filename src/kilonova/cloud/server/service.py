@@ -151,6 +151,10 @@ class ServerService:
         find = _find if deleted else store.get
         return await self._db.read(lambda tx: find(tx, scope, server_id))
 
+    async def known(self, server_ids: Sequence[str]) -> dict[str, Server]:
+        """Servers of all projects by id, living and gone."""
+        return await self._db.read(lambda tx: store.known(tx, server_ids))
+
     async def page(
         self,
         scope: Scope,

@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from kilonova.cloud.server import trace
 from kilonova.cloud.server.model import Before, FlavorCopy, KeyCopy, NicView, Server
 from kilonova.cloud.server.phase import MACHINE
 from kilonova.core.context import ALL, Scope
@@ -131,6 +132,7 @@ SORT_KEYS: Final = frozenset(
 def add_all(tx: Tx, new: Sequence[Server]) -> None:
     """Insert servers."""
     tx.execute(_ADD, [_row(one) for one in new])
+    trace.created(tx, new)
 
 
 def ec2_taken(tx: Tx, ec2_id: str) -> bool:
@@ -176,6 +178,7 @@ def move(tx: Tx, current: Server, event: str, **values: Any) -> Server:
     new = _columns(changed, (*values, "phase", "version", "updated_at"))
     if tx.execute(_MOVE, {**new, "which": current.id, "held": current.version}).rowcount != 1:
         raise Lost(f"Server {current.id} changed meanwhile")
+    trace.moved(tx, current, changed, event)
     return changed
 
 
@@ -184,6 +187,7 @@ def edit(tx: Tx, scope: Scope, server_id: str, **values: Any) -> Server:
     current = lock(tx, scope, server_id)
     changed = replace(current, updated_at=tx.now, **values)
     tx.execute(_CHANGE, {**_columns(changed, (*values, "updated_at")), "which": server_id})
+    trace.edited(tx, current, changed)
     return changed
 
 
@@ -195,6 +199,7 @@ def bury(tx: Tx, gone: Server) -> None:
     row = {"id": gone.id, "project_id": gone.project_id, "user_id": gone.user_id, "name": gone.name}
     stored = {**row, "created_at": gone.created_at, "deleted_at": tx.now, "record": _row(record)}
     insert_new(tx, server_history, stored)
+    trace.buried(tx, gone, record)
 
 
 def page(
@@ -320,6 +325,13 @@ def owned_by(tx: Tx, project_ids: Sequence[str]) -> list[tuple[str, str]]:
         return []
     rows = tx.execute(select(server.c.id, server.c.project_id).where(server.c.project_id.in_(project_ids)))
     return [(row.id, row.project_id) for row in rows]
+
+
+def known(tx: Tx, server_ids: Sequence[str]) -> dict[str, Server]:
+    """Servers by id, living and gone; those that are neither are missing."""
+    gone = tx.execute(select(server_history.c.id, server_history.c.record).where(server_history.c.id.in_(server_ids)))
+    living = tx.execute(select(server).where(server.c.id.in_(server_ids)))
+    return {r.id: _revive(r.record) for r in gone} | {r.id: _server(r) for r in living}
 
 
 def phases(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:

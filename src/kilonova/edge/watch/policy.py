@@ -12,6 +12,8 @@ EXPLAIN_HOST: Final = "kilonova:explain:hosts"
 STATUS: Final = "kilonova:status"
 DOCTOR: Final = "kilonova:doctor"
 DRAIN: Final = "kilonova:hosts:drain"
+WATCH: Final = "kilonova:events"
+WATCH_ALL: Final = "kilonova:events:all_projects"
 
 _OPERATOR: Final = "role:admin and domain_id:None"
 _ANYONE: Final = ""
@@ -24,4 +26,6 @@ RULES: Final[Mapping[str, str]] = {
     DRAIN: _OPERATOR,
     STATUS: _OPERATOR,
     DOCTOR: _OPERATOR,
+    WATCH: _ANYONE,  # a project sees its own events only
+    WATCH_ALL: _OPERATOR,
 }

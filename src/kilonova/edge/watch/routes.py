@@ -1,4 +1,4 @@
-"""`/kilonova/v1`: the API behind `kilonova story`, `kilonova explain` and `kilonova status`."""
+"""`/kilonova/v1`: the API behind `kilonova story`, `kilonova explain` and `kilonova status`, and the events."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kilonova.core.context import ALL, Context
 from kilonova.core.errors import Failure, Forbidden, NotFound
 from kilonova.core.ids import is_uuid
 from kilonova.edge.watch import policy, view
+from kilonova.edge.watch.stream import Streams
 from kilonova.kit.http import Gate, MethodNotAllowed, Request, Response, Route, Service, status_of
 from kilonova.kit.http.request import own
 
@@ -132,12 +133,14 @@ def build_watch(
     gate: Gate,
     version: str,
     drains: Drains,
+    streams: Streams,
     *,
     prefix: str = "/kilonova",
     observe: Callable[[str, str, int, float], None] | None = None,
 ) -> Service:
     """The service, to be served at `prefix`. `version` is kilonova's own."""
-    routes = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, drains).routes()
+    own = WatchRoutes(servers, flavors, hosts, census, audit, version, gate, drains).routes()
+    routes = [*own, *streams.routes()]
     return Service("kilonova", prefix, routes, fault, gate, observe=observe)
 
 

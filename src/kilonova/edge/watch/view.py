@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kilonova.cloud.audit.model import Finding
+from kilonova.cloud.event.model import Event as Change
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.server.census import Numbers
 from kilonova.cloud.server.drain import Drain
@@ -103,3 +104,10 @@ def drain(host: Host, found: Drain) -> dict[str, Any]:
         "started_at": found.started_at,
         "finished_at": found.finished_at or None,
     }
+
+
+def change(event: Change, *, operator: bool) -> dict[str, Any]:
+    """An event of a server; operators also see the host."""
+    told = {key: value for key, value in event.body.items() if operator or key != "host"}
+    names = {"server_id": event.server_id, "project_id": event.project_id}
+    return {"id": event.seq, "kind": event.kind, "at": event.at, **names, **told}

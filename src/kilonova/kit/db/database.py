@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from kilonova.kit.clock import Clock
+from kilonova.kit.db.signal import Signals
 from kilonova.kit.db.tx import Tx
 
 T = TypeVar("T")
@@ -28,9 +29,10 @@ class Counts:
 
 
 class Database(Protocol):
-    """Transactions on one database."""
+    """Transactions on one database. `signals` tells what this process committed."""
 
     counts: Counts
+    signals: Signals
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is durable. Anything that `work` raises rolls

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from kilonova.core.errors import Unavailable
 from kilonova.kit.clock import Clock
 from kilonova.kit.db.database import Counts, Work
+from kilonova.kit.db.signal import Signals
 from kilonova.kit.db.tx import Tx, run_effects
+from kilonova.kit.log import request_id
 
 T = TypeVar("T")
 ATTEMPTS: Final = 8
@@ -25,6 +27,7 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str, clock: Clock, connections: int = 12) -> None:
         self.counts = Counts()
+        self.signals = Signals()
         self._clock = clock
         self._engine: AsyncEngine = create_async_engine(
             url.replace("postgresql://", "postgresql+asyncpg://", 1),
@@ -62,9 +65,10 @@ class PostgresqlDatabase:
 
     async def _once(self, work: Work[T], *, read_only: bool) -> T:
         holder: list[Tx] = []
+        origin = request_id.get()
 
         def run(connection: Connection) -> T:
-            tx = Tx(connection, self._clock.now())
+            tx = Tx(connection, self._clock.now(), self.signals, origin)
             holder.append(tx)
             return work(tx)
 

@@ -17,7 +17,9 @@ from sqlalchemy.pool import NullPool
 from kilonova.core.errors import Unavailable
 from kilonova.kit.clock import Clock
 from kilonova.kit.db.database import Counts, Work
+from kilonova.kit.db.signal import Signals
 from kilonova.kit.db.tx import Tx, run_effects
+from kilonova.kit.log import request_id
 
 T = TypeVar("T")
 READERS: Final = 2
@@ -27,11 +29,12 @@ BATCH: Final = 64
 class _Job:
     """One piece of work on its way through the writer thread."""
 
-    __slots__ = ("effects", "error", "future", "result", "work")
+    __slots__ = ("effects", "error", "future", "request_id", "result", "work")
 
     def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
         self.work = work
         self.future = future
+        self.request_id = request_id.get()
         self.result: Any = None
         self.error: BaseException | None = None
         self.effects: tuple[Callable[[], None], ...] = ()
@@ -42,6 +45,7 @@ class SqliteDatabase:
 
     def __init__(self, path: str, clock: Clock) -> None:
         self.counts = Counts()
+        self.signals = Signals()
         self._clock = clock
         self._engine = _engine(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -80,7 +84,7 @@ class SqliteDatabase:
             _raw(connection).execute("PRAGMA query_only=1")
         raw = _raw(connection)
         raw.execute("BEGIN")
-        tx = Tx(connection, self._clock.now())
+        tx = Tx(connection, self._clock.now(), self.signals)
         try:
             return work(tx)
         finally:
@@ -144,7 +148,7 @@ class SqliteDatabase:
             job.error = Unavailable("The database cannot store this now", detail=str(job.error))
 
     def _attempt(self, connection: Connection, job: _Job) -> None:
-        tx = Tx(connection, self._clock.now())
+        tx = Tx(connection, self._clock.now(), self.signals, job.request_id)
         job.result, job.error, job.effects = None, None, ()
         try:
             job.result = job.work(tx)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 
+from kilonova.kit.db.signal import Signals
 from kilonova.kit.log import Logger
 
 log = Logger(__name__)
@@ -19,19 +20,23 @@ Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Tx:
-    """A transaction in progress. `now` is one moment for all of it, in µs.
+    """A transaction in progress. `now` is one moment for all of it, in µs; `request_id` is the request that it works
+    for, "" where there is none.
 
     The function that gets a Tx may run more than once (deadlock, lost connection), so it has no effect beside its
     statements; what shall happen once the commit is durable is given to `after_commit`.
     """
 
-    __slots__ = ("_after", "connection", "now", "statements")
+    __slots__ = ("_after", "_signalled", "_signals", "connection", "now", "request_id", "statements")
 
-    def __init__(self, connection: Connection, now: int) -> None:
+    def __init__(self, connection: Connection, now: int, signals: Signals, request_id: str = "") -> None:
         self.connection = connection
         self.now = now
+        self.request_id = request_id
         self.statements = 0
         self._after: list[Callable[[], None]] = []
+        self._signals = signals
+        self._signalled: set[str] = set()
 
     def execute(self, statement: Executable, values: Rows = None) -> CursorResult[Any]:
         """Run one statement. Rows come as SQLAlchemy rows."""
@@ -41,6 +46,12 @@ class Tx:
     def after_commit(self, effect: Callable[[], None]) -> None:
         """Call `effect` on the event loop once this transaction is durable; never if it is not. It must not block."""
         self._after.append(effect)
+
+    def signal(self, name: str) -> None:
+        """Tell those who listen to the database for `name`, once, after the commit."""
+        if name not in self._signalled:
+            self._signalled.add(name)
+            self.after_commit(partial(self._signals.fire, name))
 
     @property
     def effects(self) -> tuple[Callable[[], None], ...]:

@@ -15,6 +15,7 @@ from kilonova.kit.http.request import Request
 from kilonova.kit.http.response import Response
 from kilonova.kit.http.route import AUTHENTICATED, PUBLIC, Gate, Handler, Route, Service, unbuilt
 from kilonova.kit.http.schema import VersionedSchemas, multi, query, single
+from kilonova.kit.http.seat import Seats
 from kilonova.kit.http.version import Version, Versioning
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Seats",
     "Service",
     "TooManyRequests",
     "UnsupportedMedia",

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -288,14 +289,15 @@ async def _send_stream(request: Request, chunks: AsyncIterator[bytes], receive: 
     seconds = request.route.deadline if request.route else 60.0
     gone = asyncio.ensure_future(_departure(receive))
     try:
-        if request.method != "HEAD":
-            async for chunk in chunks:
-                if gone.done():
-                    return sent
-                async with asyncio.timeout(seconds):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                sent += len(chunk)
-        await send({"type": "http.response.body", "body": b""})
+        async with _until_gone(gone):
+            if request.method != "HEAD":
+                async for chunk in chunks:
+                    if gone.done():
+                        return sent
+                    async with asyncio.timeout(seconds):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    sent += len(chunk)
+            await send({"type": "http.response.body", "body": b""})
     except Exception:
         # The status is sent, so the only honest sign left is a connection that ends early: the server closes it when
         # an application returns in the middle of a body.
@@ -306,6 +308,28 @@ async def _send_stream(request: Request, chunks: AsyncIterator[bytes], receive: 
         if close is not None:
             await close()
     return sent
+
+
+@asynccontextmanager
+async def _until_gone(gone: asyncio.Future[None]) -> AsyncIterator[None]:
+    """Ends what is under way inside, quietly, when the client leaves: also a wait for the next chunk."""
+    limit = asyncio.timeout(None)
+    inside = True
+
+    def leave(_: asyncio.Future[None]) -> None:
+        if inside:
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with limit:
+            gone.add_done_callback(leave)
+            try:
+                yield
+            finally:
+                inside = False
+    except TimeoutError:
+        if not limit.expired():
+            raise
 
 
 async def _departure(receive: body.Receive) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kilonova.cloud.aggregate.service import AggregateService
+from kilonova.cloud.event.feed import Feed
 from kilonova.cloud.flavor.service import FlavorService
 from kilonova.cloud.host.service import HostService
 from kilonova.cloud.image.service import ImageService
@@ -52,6 +53,7 @@ from kilonova.edge.openstack.compute.server.move import MoveRoutes
 from kilonova.edge.openstack.compute.server.power import PowerRoutes
 from kilonova.edge.openstack.compute.server.routes import ServerRoutes, Viewing
 from kilonova.edge.openstack.compute.server.tag import TagRoutes
+from kilonova.edge.openstack.compute.server.wait import Waiting
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
 from kilonova.edge.openstack.compute.usage import UsageRoutes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
@@ -68,6 +70,7 @@ class ComputeServices:
     """What the Compute API stands on. `project_exists` asks identity; `console` asks the node."""
 
     servers: ServerService
+    feed: Feed
     actions: ServerActions
     imaging: ServerImages
     moves: ServerMoves
@@ -130,7 +133,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
     nics, groups = s.networks.allocation, s.networks.groups
     creation = Creation(Sources(s.flavors, s.images, s.keypairs, nics, s.quotas, s.hosts, s.server_groups, groups))
     return [
-        *ServerRoutes(s.servers, creation, viewing).routes(),
+        *ServerRoutes(s.servers, creation, viewing, Waiting(s.servers, s.feed)).routes(),
         *ActionRoutes(s.servers, s.console).routes(),
         *AttendanceRoutes(s.servers, s.attendance).routes(),
         *ConsoleRoutes(s.consoles).routes(),

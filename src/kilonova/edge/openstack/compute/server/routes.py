@@ -21,6 +21,7 @@ from kilonova.edge.openstack.compute.server.create import Creation
 from kilonova.edge.openstack.compute.server.query import Listing, matches, passes, read_listing
 from kilonova.edge.openstack.compute.server.state import refusal
 from kilonova.edge.openstack.compute.server.view import ServerView, Sight, disk_config
+from kilonova.edge.openstack.compute.server.wait import LONGEST, Waiting
 from kilonova.edge.openstack.page import next_links
 from kilonova.kit.http import Request, Response, Route
 
@@ -59,8 +60,9 @@ class Viewing:
 class ServerRoutes:
     """Handlers of `/servers` and `/servers/{id}`."""
 
-    def __init__(self, servers: ServerService, creation: Creation, viewing: Viewing) -> None:
+    def __init__(self, servers: ServerService, creation: Creation, viewing: Viewing, waiting: Waiting) -> None:
         self._servers = servers
+        self._waiting = waiting
         self._creation = creation
         self._viewing = viewing
 
@@ -70,7 +72,7 @@ class ServerRoutes:
             Route("GET", "/servers", self.list_brief, f"{rule}index", query=schema.LIST),
             Route("GET", "/servers/detail", self.list_detail, f"{rule}detail", query=schema.LIST),
             Route("POST", "/servers", self.create, f"{rule}create", schema=schema.CREATE, success=202),
-            Route("GET", one, self.show, f"{rule}show"),
+            Route("GET", one, self.show, f"{rule}show", deadline=LONGEST + 15.0),
             Route("PUT", one, self.update, f"{rule}update", schema=schema.UPDATE),
             Route("DELETE", one, self.delete, f"{rule}delete", success=204),
         ]
@@ -110,7 +112,7 @@ class ServerRoutes:
         return self._listed(request, listing, page, [view.detail(server) for server in page])
 
     async def show(self, request: Request) -> dict[str, Any]:
-        server = await self._servers.get(reach(request), server_id(request))
+        server = await self._waiting.look(request, reach(request), server_id(request))
         return {"server": (await self._viewing.of(request, [server])).show(server)}
 
     async def update(self, request: Request) -> dict[str, Any]:

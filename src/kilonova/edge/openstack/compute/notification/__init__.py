@@ -1,0 +1,1 @@
+"""What happens to servers, as Nova's versioned notifications tell it."""
