@@ -154,6 +154,7 @@ class Product:
                 "public_key": [KEY, "ssh-rsa nothing"],
                 "networks": ["none", "auto", [{"uuid": networks[0]["id"]}]],
                 "network_id": [networks[0]["id"], "nowhere"],
+                "events": [[{"name": "network-changed", "server_uuid": NOWHERE}], [{"name": "power-update"}]],
                 "networkId": [networks[0]["id"], NOWHERE],
                 "address": ["203.0.113.9", "10.0.0.3"],
                 "fixed_address": ["10.0.0.3", "fe80::1"],

@@ -114,7 +114,7 @@ async def listener(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Listener]:
     gate: Any = Passes()
     site.streams = Streams(site.feed, gate, site.clock, STREAMS)
     nothing: Any = None
-    app = App([build_watch(site.servers, site.flavors, nothing, nothing, nothing, gate, "0", site.streams)])
+    app = App([build_watch(site.servers, site.flavors, nothing, nothing, nothing, gate, "0", nothing, site.streams)])
     server = Server(app, "127.0.0.1", 0)
     serving = asyncio.create_task(server.serve())
     await site.start()

@@ -72,7 +72,7 @@ class ServerRoutes:
             Route("GET", "/servers", self.list_brief, f"{rule}index", query=schema.LIST),
             Route("GET", "/servers/detail", self.list_detail, f"{rule}detail", query=schema.LIST),
             Route("POST", "/servers", self.create, f"{rule}create", schema=schema.CREATE, success=202),
-            Route("GET", one, self.show, f"{rule}show", deadline=LONGEST + 15.0),
+            Route("GET", one, self.show, f"{rule}show", query=schema.SHOW, deadline=LONGEST + 15.0),
             Route("PUT", one, self.update, f"{rule}update", schema=schema.UPDATE),
             Route("DELETE", one, self.delete, f"{rule}delete", success=204),
         ]

@@ -208,6 +208,9 @@ _IGNORED_SORT: Final = (
 UNSORTABLE: Final = frozenset(_IGNORED_SORT.split()) - {"id"}
 """Keys that the API took before 2.75 and never sorted by."""
 
+SHOW: Final = strict_from(102, {1: {"wait": multi(TEXT), "status": multi(TEXT)}})
+"""Our own words: see `wait.Waiting`."""
+
 LIST: Final = strict_from(
     75,
     {
