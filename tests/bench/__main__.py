@@ -11,12 +11,25 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from tests.bench import boot, crash, figure, guest, identity, image, listing, network, node_network, scheduler, start
+from tests.bench import (
+    action,
+    boot,
+    crash,
+    figure,
+    guest,
+    identity,
+    image,
+    listing,
+    network,
+    node_network,
+    scheduler,
+    start,
+)
 from tests.bench.figure import Figure
 
 GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     module.GROUP: module.measure
-    for module in (start, identity, scheduler, listing, network, boot, crash, image, guest, node_network)
+    for module in (start, identity, scheduler, listing, network, boot, action, crash, image, guest, node_network)
 }
 
 
