@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -12,7 +12,7 @@ from kilonova.cloud.server import store
 from kilonova.cloud.server.nic import view_of
 from kilonova.cloud.server.phase import resting
 from kilonova.core.context import ALL
-from kilonova.core.errors import Failure, NotFound
+from kilonova.core.errors import NotFound
 from kilonova.kit.clock import Clock
 from kilonova.kit.db import Database, Tx
 from kilonova.kit.log import Logger
@@ -74,7 +74,7 @@ class AddressBook:
             self._heard.clear()
             ports, self._ports = sorted(self._ports), set()
             for some in _pages(ports):
-                await self._refresh(await self._db.read(partial(self._servers_of, some)))
+                await self._refresh(partial(self._servers_of, some))
 
     def _servers_of(self, ports: Sequence[str], tx: Tx) -> list[str]:
         return self._network.servers_of(tx, ports)
@@ -83,15 +83,17 @@ class AddressBook:
         await self._clock.sleep(UNTIL_READY)
         bound = await self._db.read(self._network.bound_servers)
         for some in _pages(sorted({server_id for _, server_id, _ in bound})):
-            await self._refresh(some)
+            await self._refresh(partial(_given, some))
             await self._clock.sleep(self._pause)
 
-    async def _refresh(self, server_ids: Sequence[str]) -> None:
+    async def _refresh(self, which: Callable[[Tx], Sequence[str]]) -> None:
         try:
+            server_ids = await self._db.read(which)
             for server_id in await self._db.read(partial(self._outdated, server_ids)):
                 await self._db.write(partial(self._correct, server_id))
-        except Failure as failure:
-            log.warning("addresses of servers may be out of date", servers=len(server_ids), why=failure.message)
+        except Exception:
+            # Whatever it was, the next change is to be heard.
+            log.exception("addresses of servers may be out of date")
 
     def _outdated(self, server_ids: Sequence[str], tx: Tx) -> list[str]:
         told = self._network.told(tx, server_ids)
@@ -118,6 +120,10 @@ class AddressBook:
         told = self._network.told(tx, [server_id])
         if columns := self._differs(tx, server_id, told.get(server_id)):
             store.edit(tx, ALL, server_id, **columns)
+
+
+def _given(server_ids: Sequence[str], tx: Tx) -> Sequence[str]:
+    return server_ids
 
 
 def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
