@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from kilonova.cloud.server import console_store
 from kilonova.edge.web.console import OF_A_SERVER, ConsolePages, build_console
+from kilonova.kit import log
 from kilonova.kit.http import App
 from kilonova.kit.http.server import Server
 from kilonova.node.driver.virt.fake_console import GREETING
@@ -167,6 +170,25 @@ async def test_other_proxies_may_ask_where_a_token_leads(site: Site, listener: s
     assert (await site.ann.get(path)).status_code == 403
     await (await dial(listener, secret)).close()
     assert (await site.admin.get(path)).status_code == 404
+
+
+async def test_no_log_tells_a_token(site: Site, listener: str) -> None:
+    root = logging.getLogger()
+    before, level, told = root.handlers[:], root.level, io.StringIO()
+    try:
+        log.set_up("info", told)
+        server_id = await site.boot()
+        shown, used, alien = [await token(site, server_id) for _ in range(3)]
+        assert (await site.admin.get(f"/os-console-auth-tokens/{shown}")).status_code == 200
+        await (await dial(listener, used)).close()
+        assert await refused(listener, alien, "http://evil.example")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    lines = told.getvalue()
+    assert "a console was opened" in lines
+    assert "/os-console-auth-tokens/{token}" in lines
+    assert [one for one in (shown, used, alien) if one in lines] == []
 
 
 async def test_pages_are_files_of_one_folder(tmp_path: Path) -> None:

@@ -71,5 +71,6 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "oslo_policy", "uvicorn.access", "alembic"):
+    # uvicorn.error tells the query strings of websockets, where tokens stand.
+    for noisy in ("httpx", "httpcore", "oslo_policy", "uvicorn.access", "uvicorn.error", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

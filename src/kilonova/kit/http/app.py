@@ -128,7 +128,7 @@ class App:
                 self._log.warning("failed", status=response.status, code=failed.code, detail=failed.detail)
             return response
         except Exception:
-            self._log.exception("broke", method=request.method, path=request.path)
+            self._log.exception("broke", method=request.method, path=_loggable(request))
             return site.service.fault(Failure(_BROKEN), request)
 
     def _headers(self, request: Request, response: Response) -> _Headers | None:
@@ -143,14 +143,14 @@ class App:
         try:
             return [(name.lower().encode("latin-1"), _header_value(value)) for name, value in headers]
         except ValueError:
-            self._log.exception("broke", method=request.method, path=request.path)
+            self._log.exception("broke", method=request.method, path=_loggable(request))
             return None
 
     def _record(self, request: Request, status: int, sent: int, seconds: float) -> None:
         service, route, caller = request.service, request.route, request.caller
         facts: dict[str, Any] = {
             "method": request.method,
-            "path": request.path,
+            "path": _loggable(request),
             "status": status,
             "bytes": sent,
             "ms": round(seconds * 1000, 3),
@@ -341,6 +341,10 @@ def _header_value(value: str) -> bytes:
     if "\n" in value or "\r" in value or "\x00" in value:
         raise ValueError("a header value holds a line break")
     return value.encode("latin-1")
+
+
+def _loggable(request: Request) -> str:
+    return request.route.path if request.route is not None and request.route.private else request.path
 
 
 def _plain_fault(failure: Failure, request: Request) -> Response:

@@ -43,7 +43,8 @@ class Route:
     `query`: a schema from `schema.query`; it sees each parameter as a list of strings.
     `policy`: a rule of the service's policy, `PUBLIC`, or `AUTHENTICATED`. It is asked about the caller's own project
     and user, overridden by path parameters of these names (`project_id`, `user_id`) and by what `target(request)` finds
-    out. `deadline`: seconds for the whole request, answered by 503 when they pass.
+    out. `deadline`: seconds for the whole request, answered by 503 when they pass. `private`: its path holds a
+    secret, so logs show the pattern.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Route:
     deadline: float = 60.0
     media: tuple[str, ...] = ("application/json",)
     target: Callable[[Request], Awaitable[Mapping[str, str | None]]] | None = None
+    private: bool = False
 
     @property
     def takes(self) -> str:

@@ -58,7 +58,7 @@ class ConsoleRoutes:
         remote, tokens = "/servers/{server_id}/remote-consoles", "/os-console-auth-tokens/{token}"
         return [
             Route("POST", remote, self.create, f"{PREFIX}os-remote-consoles", schema=_REMOTE, min_version=(2, 6)),
-            Route("GET", tokens, self.show, f"{PREFIX}os-console-auth-tokens"),
+            Route("GET", tokens, self.show, f"{PREFIX}os-console-auth-tokens", private=True),
             *(
                 Route(
                     "POST", PATH, self.get, f"{PREFIX}os-remote-consoles", action=action, max_version=(2, 5),
