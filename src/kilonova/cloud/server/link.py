@@ -12,6 +12,7 @@ from kilonova.cloud.host import store as hosts
 from kilonova.cloud.host.model import Ratio
 from kilonova.cloud.server import guest_store
 from kilonova.cloud.server.deposit import Deposits
+from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.observe import settle
 from kilonova.core.errors import Failure
 from kilonova.kit.bus import Bus
@@ -75,6 +76,7 @@ class NodeLink:
     ) -> None:
         self._db = db
         self._bus = bus
+        self._nodes = Nodes(bus)
         self._clock = clock
         self._operations = operations
         self._networks = networks
@@ -170,7 +172,7 @@ class NodeLink:
         if gone:
             hosts.settle_debts(tx, host_id, gone)
         if known:
-            settle(tx, host_id, known)
+            settle(tx, host_id, known, self._nodes)
             self._operations.notify(tx, "guest", [o.server_id for o in known])
 
     async def _digest(self, digest: Digest) -> DigestAnswer:
