@@ -250,11 +250,11 @@ async def _all(told: Told) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
 
 
 async def test_a_stream_lives_as_long_as_its_token(listener: Listener) -> None:
-    listener.gate.ends["ann"] = SystemClock().now() + int(0.5 * SECOND)
+    began = time.monotonic()
+    listener.gate.ends["ann"] = SystemClock().now() + int(1.5 * SECOND)
     async with listener.stream("ann") as told, listener.stream("bob") as other:
-        began = time.monotonic()
         assert await told.next() is None
-        assert 0.2 < time.monotonic() - began < 2
+        assert 1.4 < time.monotonic() - began < 5
         listener.gate.gone.add("bob")
         assert await other.next() is None
         assert other.comments >= 2
