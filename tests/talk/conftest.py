@@ -27,3 +27,14 @@ async def site(sqlite_url: str, tmp_path: Path, hosts: int) -> AsyncIterator[Sit
     yield site
     await site.stop()
     await db.close()
+
+
+@pytest.fixture
+async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """A cloud in which nothing is driven: what is asked for stays as it was asked."""
+    db = await open_database(sqlite_url, SystemClock())
+    site = Site(db, tmp_path)
+    await site.start(work=False)
+    yield site
+    await site.stop()
+    await db.close()

@@ -5,31 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from compute_world import Site, act, caller, fault
 
 from kilonova.core.context import ALL
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHcTIZQ9hbP3sC0MPsQVZ6lBEXzC4wwg7jJ9Ga3TKlXk x"
 GHOST = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A cloud in which nothing is driven: what is asked for stays as it was asked."""
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(work=False)
-    yield site
-    await site.stop()
-    await db.close()
 
 
 async def names(client: httpx.AsyncClient, query: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,6 @@ from kilonova.kit.http.schema import Checker
 
 GHOST = "00000000-0000-4000-8000-000000000000"
 GIB = 1 << 30
-
-
-@pytest.fixture
-async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(work=False)
-    yield site
-    await site.stop()
-    await db.close()
 
 
 CREATES: list[tuple[dict[str, Any], int, str]] = [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,29 +12,7 @@ from compute_world import Site, act, fault
 from kilonova.cloud.server import store
 from kilonova.core.context import ALL
 from kilonova.edge.openstack.compute.server import wait
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import Tx, open_database
-
-
-@pytest.fixture
-async def site(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield site
-    await site.stop()
-    await db.close()
-
-
-@pytest.fixture
-async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A cloud in which nothing is driven: what is asked for stays as it was asked."""
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start(work=False)
-    yield site
-    await site.stop()
-    await db.close()
+from kilonova.kit.db import Tx
 
 
 async def status(client: httpx.AsyncClient, server_id: str, query: str) -> str:
