@@ -167,9 +167,8 @@ class Site:
         headers = {"x-auth-token": token, "openstack-api-version": "compute latest"}
         return httpx.AsyncClient(transport=transport, base_url=f"http://cloud{root}", headers=headers)
 
-    async def console(self, server_id: str, length: int | None) -> str:
-        lines = ["one", "two", "three"]
-        return "\n".join(lines if length is None else lines[len(lines) - length :])
+    async def console(self, server_id: str) -> str:
+        return "one\r\n\rtwo\r\nthree\n"
 
     async def project_exists(self, project_id: str) -> bool:
         return project_id in PROJECTS.values()

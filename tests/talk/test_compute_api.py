@@ -92,8 +92,16 @@ async def test_the_log_of_actions_tells_events_as_its_version_has_them(site: Sit
 
 async def test_console(site: Site) -> None:
     server_id = await site.boot()
-    assert (await act(site.ann, server_id, "os-getConsoleOutput", {})).json() == {"output": "one\ntwo\nthree"}
-    assert (await act(site.ann, server_id, "os-getConsoleOutput", {"length": "2"})).json() == {"output": "two\nthree"}
+    whole = "one\r\n\rtwo\r\nthree\n"
+    for asked, output in (
+        ({}, whole),
+        ({"length": None}, whole),
+        ({"length": -1}, whole),
+        ({"length": "2"}, "\rtwo\r\nthree\n"),
+        ({"length": 0}, ""),
+        ({"length": 99}, whole),
+    ):
+        assert (await act(site.ann, server_id, "os-getConsoleOutput", asked)).json() == {"output": output}
 
 
 async def test_actions_are_refused_in_nova_s_words(still: Site) -> None:

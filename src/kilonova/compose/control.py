@@ -282,15 +282,12 @@ class Control:
             return False
         return True
 
-    async def console(self, server_id: str, length: int | None) -> str:
-        """A server's console, the last `length` lines. Raises NotFound, Unavailable."""
+    async def console(self, server_id: str) -> str:
+        """All that is kept of what a server wrote on its console. Raises NotFound, Unavailable."""
         host_id = await self.servers.host_of(ALL, server_id)
         if host_id is None:
             raise NotFound("Guest does not have a console available.")
-        text = await self.nodes.console(host_id, server_id, CONSOLE_BYTES)
-        if length is None or length < 0:
-            return text
-        return "".join(text.splitlines(keepends=True)[-length:]) if length else ""
+        return await self.nodes.console(host_id, server_id, CONSOLE_BYTES)
 
 
 def _reader(counts: object, name: str) -> Callable[[], float]:

@@ -14,8 +14,8 @@ from kilonova.edge.openstack.compute.server.routes import delete, server_id
 from kilonova.kit.http import AUTHENTICATED, Request, Route
 from kilonova.kit.http.route import Answer, Handler, refuse_unbuilt
 
-Console = Callable[[str, int | None], Awaitable[str]]
-"""The last lines (None: all that is kept) of a server's console."""
+Console = Callable[[str], Awaitable[str]]
+"""All that is kept of what a server wrote on its console."""
 
 _UNBUILT: Final[dict[str, tuple[int, int | None]]] = {
     "injectNetworkInfo": (1, None),
@@ -70,11 +70,16 @@ class ActionRoutes:
     async def show_console(self, request: Request) -> Answer:
         """API reference "Show Console Output"; -1 and no length mean everything that is kept."""
         asked = request.json["os-getConsoleOutput"].get("length")
-        length = None if asked is None or int(asked) < 0 else int(asked)
         server = await self._servers.get(reach(request), server_id(request))
         if server.host_id is None:
             raise Conflict(f"Instance {server.id} is not ready")
-        return {"output": await self._console(server.id, length)}
+        text = await self._console(server.id)
+        return {"output": text if asked is None or int(asked) < 0 else _last_lines(text, int(asked))}
+
+
+def _last_lines(text: str, length: int) -> str:
+    """Only line feeds end a line: a terminal writes carriage returns at will."""
+    return "\n".join(text.split("\n")[-length - text.endswith("\n") :]) if length else ""
 
 
 def _unbuilt_routes() -> list[Route]:
