@@ -256,6 +256,7 @@ SCENARIOS = {
         "server_live_migrate", World.boot, _live_migrate, "active", "active", -1, ("error",), waits=True
     ),
     "drain": Scenario("host_drain", World.boot, _drain, "active", "active", -1, ("error",), waits=True),
+    "drain cold": Scenario("host_drain", _stopped, _drain, "stopped", "stopped", -1, ("error",), waits=True),
     "migrate": Scenario("server_resize", World.boot, _migrate, "resized", "active", 0),
     "confirm there": Scenario("server_confirm", _after(_migrate), _confirm, "active", "resized", 0, steps=LEFT),
     "revert there": Scenario("server_revert", _after(_migrate), _revert, "active", "resized", 1, ("error",)),

@@ -3,7 +3,7 @@ or each that is left has its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Final
 
@@ -23,9 +23,10 @@ COLD: Final = frozenset({"active", "stopped"})
 
 
 class HostDrain:
-    """Frame: `total`; `tries` (how often a server was moved), `cold` (servers to be confirmed where they have gone),
-    `failed` (why a server stays). Each move is an operation of its own, as if an administrator had asked for it: after
-    a crash what is under way is seen by the servers' phases."""
+    """Frame: `total`; `tries` (how often a server was moved), `cold` (servers to be moved cold and confirmed where they
+    have gone: whether that has begun), `failed` (why a server stays). Each move is an operation of its own, as if an
+    administrator had asked for it: after a crash what is under way is seen by the servers' phases. A cold one is
+    written down before it begins, so that it is known as one to confirm."""
 
     name: ClassVar[str] = "host_drain"
     deadline: ClassVar[float] = 4 * 3600.0
@@ -40,9 +41,10 @@ class HostDrain:
     async def _leave(self, run: Run) -> Next | Sleep | Done | Fail:
         before = deepcopy(run.frame)
         here = await self._db.read(lambda tx: store.on_host(tx, run.subject_id))
-        waiting = await self._confirm(run)
+        waiting = await self._carry_on(run, {one.id for one in here})
         busy = [one for one in here if "." in one.phase]
-        free = [one for one in here if "." not in one.phase and one.id not in run.frame["failed"]]
+        taken = run.frame["failed"].keys() | run.frame["cold"].keys()
+        free = [one for one in here if "." not in one.phase and one.id not in taken]
         for one in free[: max(0, AT_ONCE - len(busy) - waiting)]:
             await self._move(run, one)
         if run.frame != before:
@@ -54,15 +56,22 @@ class HostDrain:
             return Fail(Failure(f"{len(failed)} servers stay: {next(iter(failed.values()))}"))
         return Done()
 
-    async def _confirm(self, run: Run) -> int:
-        """Keep those that were moved cold where they are; how many are not that far."""
-        for server_id in list(run.frame["cold"]):
+    async def _carry_on(self, run: Run, here: Collection[str]) -> int:
+        """Begin the cold moves that were planned, keep the servers that have arrived; how many are not that far."""
+        cold: dict[str, bool] = run.frame["cold"]
+        for server_id, begun in list(cold.items()):
             phase = await self._phase(server_id)
             if phase == "resized":
                 await self._try(run, server_id, self._actions.confirm(_caller(run), ALL, server_id))
-            elif phase != "resized.confirming" and not phase.endswith(".resizing"):
-                run.frame["cold"].remove(server_id)
-        return len(run.frame["cold"])
+            elif phase == "resized.confirming" or phase.endswith(".resizing"):
+                continue
+            elif begun or server_id not in here:
+                del cold[server_id]
+            elif await self._try(run, server_id, self._moves.migrate(_caller(run), ALL, server_id, None)):
+                cold[server_id] = True
+            else:
+                del cold[server_id]
+        return len(cold)
 
     async def _phase(self, server_id: str) -> str:
         try:
@@ -82,11 +91,10 @@ class HostDrain:
             return
         tries[server.id] = done + 1
         live = server.phase in LIVE and not (done == TRIES - 1 and server.phase in COLD)
-        context = _caller(run)
         if live:
-            await self._try(run, server.id, self._moves.live_migrate(context, ALL, server.id, None))
-        elif await self._try(run, server.id, self._moves.migrate(context, ALL, server.id, None)):
-            run.frame["cold"].append(server.id)
+            await self._try(run, server.id, self._moves.live_migrate(_caller(run), ALL, server.id, None))
+        else:
+            run.frame["cold"][server.id] = False
 
     async def _try(self, run: Run, server_id: str, work: Awaitable[object]) -> bool:
         """Somebody may be quicker: that is seen at the next look. What can never be is the server's reason to stay."""

@@ -52,7 +52,7 @@ class Drains:
                 return
             if host.enabled or reason:
                 hosts.set_enabled(tx, host_id, False, reason or REASON)
-            frame = {"total": len(store.on_host(tx, host_id)), "tries": {}, "failed": {}, "cold": []}
+            frame = {"total": len(store.on_host(tx, host_id)), "tries": {}, "failed": {}, "cold": {}}
             self._operations.start(
                 tx, FLOW, Lock("host", host_id), frame, action="drain", project_id=context.project_id or "",
                 user_id=context.user_id, request_id=context.request_id,
