@@ -99,6 +99,17 @@ async def test_the_console_ends_with_its_guest(site: Site, listener: str) -> Non
         await connection.wait_closed()
 
 
+async def test_tokens_that_nobody_uses_do_not_pile_up(site: Site, listener: str) -> None:
+    server_id, other = await site.boot(), await site.boot()
+    kept = await token(site, other)
+    first, *_, last = [await token(site, server_id) for _ in range(console_store.UNUSED + 1)]
+    rows = await site.db.read(lambda tx: tx.execute(console_store.console_token.select()).all())
+    assert len(rows) == console_store.UNUSED + 1
+    assert await refused(listener, first)
+    for secret in (last, kept):
+        assert not await refused(listener, secret)
+
+
 async def test_which_connections_are_refused(site: Site, listener: str) -> None:
     server_id = await site.boot()
     assert await refused(listener, "nonsense")

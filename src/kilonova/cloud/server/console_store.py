@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, String, Table, delete, insert, select
 
 from kilonova.kit.db import Tx, metadata
+
+UNUSED: Final = 20
 
 console_token = Table(
     "console_token",
@@ -30,9 +33,14 @@ class ConsoleToken:
 
 
 def add(tx: Tx, digest: str, token: ConsoleToken) -> None:
-    """Keep a new token."""
+    """Keep a new token; of those of its server that nobody used, the newest `UNUSED` stay."""
     values = {"server_id": token.server_id, "fence": token.fence, "kind": token.kind, "expires_at": token.expires_at}
     tx.execute(insert(console_token).values(digest=digest, **values))
+    of_server = select(console_token.c.digest).where(console_token.c.server_id == token.server_id)
+    newest_first = of_server.order_by(console_token.c.expires_at.desc(), console_token.c.digest)
+    beyond = [row.digest for row in tx.execute(newest_first.offset(UNUSED))]
+    if beyond:
+        tx.execute(delete(console_token).where(console_token.c.digest.in_(beyond)))
 
 
 def find(tx: Tx, digest: str) -> ConsoleToken | None:

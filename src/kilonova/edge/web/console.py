@@ -82,10 +82,11 @@ class ConsoleProxy:
             await send({"type": "websocket.close", "code": REFUSED})
             return
         offered: Sequence[str] = scope.get("subprotocols", ())
-        await send({"type": "websocket.accept", "subprotocol": "binary" if "binary" in offered else None})
-        log.info("a console was opened", server=line.server_id, kind=line.kind)
-        ways = [asyncio.create_task(_down(reader, send)), asyncio.create_task(_up(receive, writer))]
+        ways: list[asyncio.Task[None]] = []
         try:
+            await send({"type": "websocket.accept", "subprotocol": "binary" if "binary" in offered else None})
+            log.info("a console was opened", server=line.server_id, kind=line.kind)
+            ways += [asyncio.create_task(_down(reader, send)), asyncio.create_task(_up(receive, writer))]
             done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             if ways[0] in done:
                 with contextlib.suppress(OSError, RuntimeError):
