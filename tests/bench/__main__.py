@@ -15,6 +15,7 @@ from tests.bench import (
     action,
     boot,
     crash,
+    drain,
     figure,
     guest,
     identity,
@@ -29,7 +30,7 @@ from tests.bench.figure import Figure
 
 GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     module.GROUP: module.measure
-    for module in (start, identity, scheduler, listing, network, boot, action, crash, image, guest, node_network)
+    for module in (start, identity, scheduler, listing, network, boot, action, drain, crash, image, guest, node_network)
 }
 
 
