@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from compute_world import Site
+from placement_site import Resources
 
 from kilonova.kit.clock import SystemClock
 from kilonova.kit.db import open_database
@@ -38,3 +39,9 @@ async def still(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     yield site
     await site.stop()
     await db.close()
+
+
+@pytest.fixture
+def resources(site: Site) -> Resources:
+    """The Placement API of a cloud."""
+    return Resources(site)

@@ -2,84 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from compute_world import PROJECTS, NameGate, Site
+from compute_world import PROJECTS
+from placement_site import GPU, Resources
 
-from kilonova.cloud.placement.service import PlacementServices
-from kilonova.cloud.server import consumer_store
 from kilonova.core.ids import new_uuid
-from kilonova.edge.openstack.placement.policy import RULES
-from kilonova.edge.openstack.placement.routes import build_placement
-from kilonova.edge.openstack.policy import Enforcer
-from kilonova.kit.clock import SystemClock
-from kilonova.kit.db import open_database
-from kilonova.kit.http import App
-
-LATEST = "1.39"
-GPU = "CUSTOM_GPU"
-
-
-class ResourceGate(NameGate):
-    def __init__(self) -> None:
-        self._enforcer = Enforcer(RULES)
-
-
-class Resources:
-    """A cloud whose Placement API is asked by anybody at any version."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        gate: Any = ResourceGate()
-        self.services = PlacementServices(site.db, consumer_store)
-        app = App([build_placement(self.services, gate)])
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://cloud/placement")
-
-    async def ask(
-        self, method: str, path: str, body: Any = None, *, version: str = LATEST, by: str = "admin"
-    ) -> httpx.Response:
-        headers = {"x-auth-token": by, "openstack-api-version": f"placement {version}"}
-        return await self.http.request(method, path, json=body, headers=headers)
-
-    async def get(self, path: str, version: str = LATEST) -> Any:
-        answer = await self.ask("GET", path, version=version)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def do(self, method: str, path: str, body: Any = None, version: str = LATEST) -> None:
-        answer = await self.ask(method, path, body, version=version)
-        assert answer.is_success, answer.text
-
-    async def host(self) -> str:
-        found = await self.get("/resource_providers?name=host1")
-        return str(found["resource_providers"][0]["uuid"])
-
-    async def provider(
-        self, name: str, stock: Mapping[str, int], *, parent: str | None = None, traits: Any = ()
-    ) -> str:
-        """A provider of whole units, with traits that are made where they are missing."""
-        body = {"name": name, "uuid": new_uuid(), "parent_provider_uuid": parent}
-        await self.do("POST", "/resource_providers", body)
-        for kind in stock:
-            await self.ask("PUT", f"/resource_classes/{kind}")
-            await self.do("POST", f"/resource_providers/{body['uuid']}/inventories", _stock(kind, stock[kind]))
-        for one in traits:
-            await self.ask("PUT", f"/traits/{one}")
-        own = (await self.get(f"/resource_providers/{body['uuid']}"))["generation"]
-        await self.do(
-            "PUT", f"/resource_providers/{body['uuid']}/traits",
-            {"traits": list(traits), "resource_provider_generation": own},
-        )  # fmt: skip
-        return str(body["uuid"])
-
-
-def _stock(kind: str, total: int) -> dict[str, Any]:
-    return {"resource_class": kind, "total": total}
 
 
 def share(provider: str, generation: int | None = None, **amounts: int) -> dict[str, Any]:
@@ -87,16 +18,6 @@ def share(provider: str, generation: int | None = None, **amounts: int) -> dict[
         "allocations": {provider: {"resources": amounts}}, "project_id": "p", "user_id": "u",
         "consumer_generation": generation, "consumer_type": "THING",
     }  # fmt: skip
-
-
-@pytest.fixture
-async def resources(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Resources]:
-    db = await open_database(sqlite_url, SystemClock())
-    site = Site(db, tmp_path)
-    await site.start()
-    yield Resources(site)
-    await site.stop()
-    await db.close()
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:

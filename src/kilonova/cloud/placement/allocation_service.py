@@ -75,9 +75,10 @@ class AllocationService:
                 )
             provider_store.lock(tx, sorted(inventories))
             held = {i: provider_store.lock_one(tx, i, inventories[i][0]) for i in sorted(inventories)}
-            for provider_id, one in held.items():
-                inventory_service.put_all(tx, one, inventories[provider_id][1], keep=True)
-            provider_store.bump(tx, sorted(held))
+            first = [i for i in held if inventories[i][1]]
+            for provider_id in first:
+                inventory_service.put_all(tx, held[provider_id], inventories[provider_id][1], keep=True)
+            provider_store.bump(tx, first)
             if wanted:
                 replacing.replace(tx, wanted, self._servers)
             for provider_id, one in held.items():

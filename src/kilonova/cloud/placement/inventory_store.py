@@ -10,6 +10,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, tuple_, upd
 
 from kilonova.cloud.host.model import Host
 from kilonova.cloud.placement.model import DISK, MEMORY, VCPU, Inventory, Stock
+from kilonova.cloud.placement.standard import RESOURCE_CLASSES
 from kilonova.cloud.placement.table import allocation, inventory
 from kilonova.core.errors import Conflict
 from kilonova.kit.db import Tx
@@ -98,7 +99,8 @@ def remove(tx: Tx, provider_id: str, names: Collection[str]) -> None:
     """Take inventories from a provider. Raises Conflict when some of one is used."""
     mine = (inventory.c.provider_id == provider_id, inventory.c.resource_class.in_(tuple(names)))
     tx.execute(delete(inventory).where(*mine, inventory.c.used == 0))
-    left = sorted(r.resource_class for r in tx.execute(select(inventory.c.resource_class).where(*mine)))
+    used = [r.resource_class for r in tx.execute(select(inventory.c.resource_class).where(*mine))]
+    left = [name for name in RESOURCE_CLASSES if name in used] + sorted(set(used) - set(RESOURCE_CLASSES))
     if left:
         raise Conflict(
             f"update conflict: Inventory for '{', '.join(left)}' on resource provider '{provider_id}' in use.",

@@ -11,7 +11,7 @@ from kilonova.cloud.placement import inventory_store as inventories
 from kilonova.cloud.placement import provider_store as store
 from kilonova.cloud.placement.landscape import Landscape, Place
 from kilonova.cloud.placement.model import DISABLED, Provider
-from kilonova.core.errors import Conflict, Invalid
+from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.core.ids import NewId
 from kilonova.kit.db import Database, Tx
 
@@ -76,7 +76,11 @@ class ProviderService:
         own = provider_id or self._new_id()
 
         def work(tx: Tx) -> Provider:
-            root_id = own if parent_id is None else _root_below(tx, parent_id, own)
+            root_id = (
+                own
+                if parent_id is None
+                else _root_below(tx, parent_id, own, f'Unable to create resource provider "{name}", {own}')
+            )
             new = Provider(own, name, parent_id, root_id, 0, False, tx.now, tx.now)
             store.add(tx, new)
             return new
@@ -109,7 +113,9 @@ class ProviderService:
         """Raises NotFound, Conflict (it has children, or is used, or is a host)."""
 
         def work(tx: Tx) -> None:
-            held = store.lock_one(tx, provider_id)
+            held = store.lock(tx, (provider_id,)).get(provider_id)
+            if held is None:
+                raise NotFound(f"No resource provider with uuid {provider_id[:64]} found for delete")
             if store.has_children(tx, provider_id):
                 raise Conflict(
                     f"Unable to delete parent resource provider {provider_id}: It has child resource providers.",
@@ -172,14 +178,15 @@ class ProviderService:
         await self._db.write(work)
 
 
-def _root_below(tx: Tx, parent_id: str, provider_id: str) -> str:
-    """The root of the tree into which a provider comes; the parent stays meanwhile."""
+def _root_below(tx: Tx, parent_id: str, provider_id: str, said: str) -> str:
+    """The root of the tree into which a provider comes; the parent stays meanwhile. Raises Invalid, beginning with
+    `said`."""
     parent = store.lock(tx, (parent_id,)).get(parent_id) if parent_id != provider_id else None
     if parent is None:
         reason = "parent provider UUID cannot be same as UUID." if parent_id == provider_id else (
-            f"parent provider UUID {parent_id} does not exist."
+            "parent provider UUID does not exist."
         )  # fmt: skip
-        raise Invalid(f"Unable to save resource provider {provider_id}: {reason}")
+        raise Invalid(f"{said}: {reason}")
     return parent.root_id
 
 
@@ -190,9 +197,10 @@ def _move(tx: Tx, held: Provider, parent_id: str | None, may_move: bool) -> None
     if parent_id is None:
         store.move(tx, held.id, None, held.id)
         return
-    # Both trees are held, so that two moves at once cannot make a ring of them.
-    store.lock(tx, (held.root_id, _root_below(tx, parent_id, held.id)))
+    said = f"Unable to save resource provider {held.id}"
+    if parent_id != held.id:
+        # Both trees are held, so that two moves at once cannot make a ring of them.
+        store.lock(tx, (held.root_id, _root_below(tx, parent_id, held.id, said)))
     if parent_id in store.subtree(tx, held.id):
-        reason = "creating loop in the provider tree is not allowed."
-        raise Invalid(f"Unable to save resource provider {held.id}: {reason}")
+        raise Invalid(f"{said}: creating loop in the provider tree is not allowed.")
     store.move(tx, held.id, parent_id, store.get(tx, parent_id).root_id)

@@ -52,8 +52,8 @@ def lock_one(tx: Tx, provider_id: str, generation: int | None = None) -> Provide
         raise missing(provider_id)
     if generation is not None and held.generation != generation:
         raise Conflict(
-            "Resource provider's generation already changed. Please update the generation and try again "
-            "(resource provider generation conflict).",
+            f"resource provider generation conflict - actual: {held.generation}, given: {generation}. "
+            "Resource provider's generation already changed. Please update the generation and try again.",
             why="concurrent_update",
         )
     return held

@@ -88,6 +88,7 @@ def build_service(
     roots: Sequence[str] = ("",),
     versioning: Versioning | None = None,
     observe: Callable[[str, str, int, float], None] | None = None,
+    check: Callable[[Request], None] | None = None,
 ) -> Service:
     """A service with what all OpenStack services share: request id headers and formats.
 
@@ -106,4 +107,5 @@ def build_service(
         request_id_headers=(REQUEST_ID, *own),
         formats=FORMATS,
         observe=observe,
+        check=check,
     )

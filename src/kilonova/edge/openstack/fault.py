@@ -43,7 +43,7 @@ def compute_fault(failure: Failure, request: Request) -> Response:
     name = _COMPUTE_NAMES.get(status, "computeFault")
     fault: dict[str, object] = {"code": status, "message": failure.message}
     if isinstance(failure, NotAcceptable):
-        fault.update(failure.facts)
+        fault.update(_range(failure))
     return Response.json({name: fault}, status, _headers(failure, status))
 
 
@@ -103,8 +103,13 @@ def placement_fault(failure: Failure, request: Request) -> Response:
     if request.version >= (1, 23):
         error["code"] = failure.facts.get("code", "placement.undefined_code")
     if isinstance(failure, NotAcceptable):
-        error.update({k: v for k, v in failure.facts.items() if k in ("min_version", "max_version")})
+        error.update(_range(failure))
     return Response.json({"errors": [error]}, status, _headers(failure, status))
+
+
+def _range(failure: Failure) -> dict[str, object]:
+    """Which versions are served, where one was asked for that is not."""
+    return {key: failure.facts[key] for key in ("min_version", "max_version") if key in failure.facts}
 
 
 def _denied(failure: Failure, request: Request) -> Response:

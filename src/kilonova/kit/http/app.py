@@ -175,9 +175,10 @@ async def _run(site: _Site, request: Request, segments: list[str]) -> Response:
     offered = request.header(service.request_id_headers[0]) if service.request_id_headers else None
     if offered and _REQUEST_ID.match(offered):
         request.global_request_id = offered
-    routes = _find(site, request, segments)
     if service.versioning is not None:
         request.version = service.versioning.negotiate(request.header)
+    routes = _find(site, request, segments)
+    if service.versioning is not None:
         served = [route for route in routes if route.serves(request.version)]
         if not served:
             raise NotFound("The resource could not be found.")
@@ -211,6 +212,8 @@ async def _handle_document(site: _Site, request: Request, routes: list[Route]) -
     route = routes[0]
     if site.service.gate is not None and route.policy != PUBLIC:
         request.admit(await site.service.gate.authenticate(request))
+    if site.service.check is not None:
+        site.service.check(request)
     if route.takes == "json":
         raw = await request.read(max(r.max_body for r in routes))
         if raw:

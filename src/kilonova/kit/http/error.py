@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal
 
@@ -34,11 +34,20 @@ class HttpFailure(Failure):
 
 
 class Misfit(Invalid):
-    """The body or the query does not fit its schema; `part` says which, for dialects that word them differently."""
+    """The body or the query does not fit its schema; `part` says which. For dialects that word it differently: `reason`
+    is the message without the field, `rule` where in the schema stands what failed, `path` where in the document."""
 
-    def __init__(self, message: str, part: Literal["body", "query"]) -> None:
+    def __init__(
+        self,
+        message: str,
+        part: Literal["body", "query"],
+        reason: str = "",
+        rule: Sequence[str | int] = (),
+        path: Sequence[str | int] = (),
+    ) -> None:
         super().__init__(message)
-        self.part = part
+        self.part, self.reason = part, reason or message
+        self.rule, self.path = tuple(rule), tuple(path)
 
 
 class MethodNotAllowed(HttpFailure):
@@ -49,7 +58,7 @@ class MethodNotAllowed(HttpFailure):
 
 
 class NotAcceptable(HttpFailure):
-    """A well-formed API version that is not served."""
+    """A well-formed API version that is not served, or no form of the answer that the client takes."""
 
     code = "not_acceptable"
     status = 406

@@ -97,7 +97,8 @@ class Service:
     `prefix` is where it lies on the listener (`/compute`; "" for a listener of its own); every route is there under
     each of `roots` (`("/v2.1", "/v2.1/{project_id}")`). `request_id_headers`: set on every answer; the first is also
     read from the request: a valid id there is remembered as `request.global_request_id`.
-    `observe(service, path, status, seconds)` is told of every answer.
+    `observe(service, path, status, seconds)` is told of every answer. `check(request)` raises what the dialect refuses
+    by the headers, before a body is read.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Service:
     request_id_headers: Sequence[str] = ("x-request-id",)
     formats: Formats = field(default_factory=dict)
     observe: Callable[[str, str, int, float], None] | None = None
+    check: Callable[[Request], None] | None = None
 
 
 def unbuilt(*paths: str) -> list[Route]:

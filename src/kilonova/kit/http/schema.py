@@ -68,7 +68,9 @@ class Checker:
         if validator.is_valid(value):
             return
         errors = sorted(validator.iter_errors(value), key=lambda e: len(e.instance_path))
-        raise Misfit(tell(errors[0]), part)
+        first = errors[0]
+        reason = _unmatched(first, schema) or _reason(first, _told(first))
+        raise Misfit(tell(first), part, reason, first.schema_path, first.instance_path)
 
     def _validator(self, schema: JsonSchema) -> jsonschema_rs.Draft202012Validator:
         found = self._compiled.get(id(schema))
@@ -83,13 +85,29 @@ class Checker:
 
 def tell(error: jsonschema_rs.ValidationError) -> str:
     """`Invalid input for field/attribute X. Value: Y. Z is not of type 'integer'`, as OpenStack's services write it."""
-    path = error.instance_path
-    value = _HIDDEN if SECRETS.intersection(path) else _without_secrets(error.instance)
+    path, value = error.instance_path, _told(error)
     reason = _reason(error, value)
     if not path:
         return reason
     named = ".".join(str(step) for step in path[-1:])
     return f"Invalid input for field/attribute {named}. Value: {_show(value)}. {reason}"
+
+
+def _unmatched(error: jsonschema_rs.ValidationError, schema: JsonSchema) -> str:
+    """What is said of a member whose name no pattern allows; empty for all else that can be wrong."""
+    if not isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
+        return ""
+    near: Any = schema
+    for step in list(error.schema_path)[:-1]:
+        near = near[step]
+    patterns = sorted(near.get("patternProperties", ()))
+    unexpected = error.kind.unexpected[0][:_SHOWN]
+    return f"{unexpected!r} does not match any of the regexes: {', '.join(map(repr, patterns))}" if patterns else ""
+
+
+def _told(error: jsonschema_rs.ValidationError) -> Any:
+    """What may be shown of the value that is wrong."""
+    return _HIDDEN if SECRETS.intersection(error.instance_path) else _without_secrets(error.instance)
 
 
 def _without_secrets(value: Any) -> Any:

@@ -15,6 +15,7 @@ from kilonova.kit.http.error import NotAcceptable
 
 Version = tuple[int, int]
 _FORM: Final = re.compile(r"^([1-9]\d{0,5})\.([1-9]\d{0,5}|0)$")
+_FROM_ZERO: Final = re.compile(r"^(\d{1,6})\.(\d{1,6})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Versioning:
     """How a service's version is asked for.
 
     `header` holds `<service> <version>` (several services separated by commas); `legacy`, where a service has one,
-    holds the version alone. Asking for none means `minimum`; `latest` means `maximum`.
+    holds the version alone. Asking for none means `minimum`; `latest` means `maximum`. `from_zero`: 0.9 is well-formed,
+    though no such version is served.
     """
 
     service: str
@@ -30,6 +32,7 @@ class Versioning:
     maximum: Version
     header: str
     legacy: str | None = None
+    from_zero: bool = False
 
     def negotiate(self, header: Callable[[str], str | None]) -> Version:
         """The version to serve. Raises Invalid when malformed, NotAcceptable when not served."""
@@ -38,16 +41,18 @@ class Versioning:
             return self.minimum
         if asked == "latest":
             return self.maximum
-        form = _FORM.match(asked)
+        form = (_FROM_ZERO if self.from_zero else _FORM).match(asked)
         if form is None:
             raise Invalid(
-                f"API Version String {asked[:32]!r} is of invalid format. Must be of format MajorNum.MinorNum."
+                f"API Version String {asked[:32]!r} is of invalid format. Must be of format MajorNum.MinorNum.",
+                asked=asked[:32],
             )
         version = int(form[1]), int(form[2])
         if not self.minimum <= version <= self.maximum:
             raise NotAcceptable(
                 f"Version {asked} is not supported by the API. "
                 f"Minimum is {text(self.minimum)} and maximum is {text(self.maximum)}.",
+                asked=asked,
                 min_version=text(self.minimum),
                 max_version=text(self.maximum),
             )

@@ -190,16 +190,20 @@ def _candidates() -> VersionedSchemas:
         plain = {**plain, **({name: kind} if name else {})}
         by_minor[minor] = {**query(plain, additional=False), "required": ["resources"]}
     wide: dict[str, JsonSchema] = {"limit": limit, "group_policy": multi({"enum": ["none", "isolate"]})}
-    kinds, numbered, named = "resources|required|member_of", "([1-9][0-9]*)?", "([a-zA-Z0-9_-]{1,64})?"
-    for minor, more, pattern in (
-        (25, {}, f"^({kinds}){numbered}$"),
-        (31, {}, f"^({kinds}|in_tree){numbered}$"),
-        (33, {}, f"^({kinds}|in_tree){named}$"),
-        (35, {"root_required": _TEXT}, f"^({kinds}|in_tree){named}$"),
-        (36, {"same_subtree": _TEXT}, f"^({kinds}|in_tree){named}$"),
-    ):
+    kinds, numbered, named = ("resources", "required", "member_of"), "([1-9][0-9]*)?", "([a-zA-Z0-9_-]{1,64})?"
+    steps: tuple[tuple[int, dict[str, JsonSchema], tuple[str, ...], str], ...] = (
+        (25, {}, kinds, numbered),
+        (31, {}, (*kinds, "in_tree"), numbered),
+        (33, {}, (*kinds, "in_tree"), named),
+        (35, {"root_required": _TEXT}, (*kinds, "in_tree"), named),
+        (36, {"same_subtree": _TEXT}, (*kinds, "in_tree"), named),
+    )
+    for minor, more, some, suffix in steps:
         wide = {**wide, **more}
-        by_minor[minor] = {**query(wide, additional=False), "patternProperties": {pattern: _TEXT}}
+        by_minor[minor] = {
+            **query(wide, additional=False),
+            "patternProperties": {f"^{kind}{suffix}$": _TEXT for kind in some},
+        }
     return versions(by_minor)
 
 

@@ -11,7 +11,7 @@ from kilonova.kit.http.version import text
 MINIMUM: Final[Version] = (1, 0)
 MAXIMUM: Final[Version] = (1, 39)
 
-VERSIONING: Final = Versioning("placement", MINIMUM, MAXIMUM, header="openstack-api-version")
+VERSIONING: Final = Versioning("placement", MINIMUM, MAXIMUM, header="openstack-api-version", from_zero=True)
 
 
 def discovery_routes() -> list[Route]:

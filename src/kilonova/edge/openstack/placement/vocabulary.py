@@ -9,9 +9,10 @@ from kilonova.cloud.placement.vocabulary_service import VocabularyService
 from kilonova.core.errors import Conflict, Invalid
 from kilonova.edge.openstack.placement import schema, view
 from kilonova.edge.openstack.placement.policy import PREFIX
-from kilonova.kit.http import Request, Response, Route
+from kilonova.kit.http import Misfit, Request, Response, Route
 
 _CUSTOM: Final = re.compile(r"CUSTOM_[A-Z0-9_]{1,248}")
+MOST: Final = 255
 _CLASS: Final = "/resource_classes/{name}"
 _TRAIT: Final = "/traits/{name}"
 
@@ -64,7 +65,7 @@ class VocabularyRoutes:
     async def ensure_class(self, request: Request) -> Response:
         name = request.params["name"]
         if not _CUSTOM.fullmatch(name):
-            raise Invalid(f"JSON does not validate: {name[:255]!r} does not match '^CUSTOM_[A-Z0-9_]+$'")
+            raise _misnamed(name)
         made = await self._vocabulary.add_class(name)
         return Response(201 if made else 204, b"", [("location", view.location(request, "resource_classes", name))])
 
@@ -109,6 +110,13 @@ class VocabularyRoutes:
 
     async def remove_trait(self, request: Request) -> None:
         await self._vocabulary.remove_trait(request.params["name"])
+
+
+def _misnamed(name: str) -> Misfit:
+    """What is wrong with the name of a resource class, told as where it stands in a body."""
+    if len(name) > MOST:
+        return Misfit(f"{name[:MOST]!r}… is too long", "body", rule=("maxLength",))
+    return Misfit(f"{name!r} does not match '^CUSTOM_[A-Z0-9_]+$'", "body", rule=("pattern",))
 
 
 def _class(request: Request, name: str) -> dict[str, Any]:
