@@ -51,12 +51,12 @@ NOTES = {
 (`OS-EP-FILTER`) are not built.""",
     "compute": """Within these, 501:
 
-- a create with block devices other than the image's own disk, scheduler hints, injected files, access addresses,
-  tags or trusted certificates; a change of access addresses or disk configuration
+- block devices other than the image's own disk; trusted image certificates; a later change of `OS-DCF:diskConfig`
+- moves of servers with an ephemeral disk, or with resources beside their flavor's sizes; a resize that changes such a
+  disk, swap or those resources
 - `os-keypairs` of type x509 without a certificate to import
 - quotas of single users; a quota of fixed addresses
-- forcing a service down; `os-hypervisors/{hypervisor_id}/uptime`
-- flavor extra specs from 2.86 on, where Nova checks their names
+- `os-hypervisors/{hypervisor_id}/uptime`; a hypervisor's maintenance mode (`os-hosts`): drain the host instead
 - sorting by a few keys that are not stored""",
 }
 

@@ -36,6 +36,7 @@ from kilonova.edge.openstack.compute.host import HostRoutes
 from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
 from kilonova.edge.openstack.compute.migration import MigrationRoutes
+from kilonova.edge.openstack.compute.os_host import OsHostRoutes
 from kilonova.edge.openstack.compute.outside import OutsideRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS, strict_from
@@ -154,6 +155,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *KeypairRoutes(s.keypairs).routes(),
         *QuotaRoutes(s.quotas, s.project_exists).routes(),
         *HostRoutes(s.hosts).routes(),
+        *OsHostRoutes(s.hosts, s.servers).routes(),
         *AggregateRoutes(s.aggregates, s.hosts).routes(),
         *HypervisorRoutes(s.hosts, s.servers).routes(),
         *OutsideRoutes(s.outside).routes(),

@@ -27,10 +27,7 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
         "/os-tenant-networks/{network_id}", "/os-volumes", "/os-volumes/detail", "/os-volumes/{volume_id}",
     ),
     (1, 38): ("/images/{image_id}/metadata", "/images/{image_id}/metadata/{key}"),
-    (1, 42): (
-        "/os-hosts", "/os-hosts/{host}", "/os-hosts/{host}/reboot", "/os-hosts/{host}/shutdown",
-        "/os-hosts/{host}/startup",
-    ),
+    (1, 42): ("/os-hosts/{host}/reboot", "/os-hosts/{host}/shutdown", "/os-hosts/{host}/startup"),
     (1, 102): (
         "/os-volumes_boot", "/os-volumes_boot/detail", "/os-volumes_boot/{server_id}",
         "/os-volumes_boot/{server_id}/action",
