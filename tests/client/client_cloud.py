@@ -41,7 +41,8 @@ def kilonova(
 
 
 class Cloud:
-    """One running cloud and the real client on it. `path` is a directory of its own for files."""
+    """One running cloud and the real client on it. `path` is a directory of its own for files, `named`
+    what a transcript has given a name to."""
 
     def __init__(self, options: str, environ: Mapping[str, str] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="client-"))
@@ -49,6 +50,7 @@ class Cloud:
         self.state = self.path / "state"
         self._environ = dict(environ or {})
         self._tokens: dict[str, httpx.Client] = {}
+        self.named: dict[str, str] = {}
         try:
             self.own("up", f"--detach --port 0 {options}")
         except BaseException:

@@ -2,7 +2,8 @@
 
 A block fenced as `console` holds commands after `$ ` and what they print. `…` stands for whatever is there, on a line
 of its own for any number of lines; widths of tables do not count. `openstack` is the real client, `kilonova` our own
-command, both on the test's cloud; `write FILE WORDS` makes a file. Files (words with a suffix) lie in the test's
+command, both on the test's cloud; `write FILE WORDS` makes a file; `NAME=$(COMMAND)` keeps what a command prints for
+`$NAME`. Files (words with a suffix) lie in the test's
 folder. `make guides` runs every guide on a cloud of its own and writes what is printed.
 """
 
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Final
 
 from client_cloud import Cloud
 
 BLOCK: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+KEPT: Final = re.compile(r"([A-Z]+)=\$\((.*)\)", re.DOTALL)
 FILE: Final = re.compile(r"[\w-]+\.(qcow2|raw|img|pem|pub|txt|sh|json)")
 VARIABLE: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32,}\b|gAAAA[\w=-]+"
@@ -49,7 +52,10 @@ def read(block: str) -> list[Command]:
 
 def run(command: Command, cloud: Cloud) -> list[str]:
     """What a command prints, whether it succeeds or complains."""
-    program, *words = shlex.split(command.words.replace("\\\n", " "))
+    if (kept := KEPT.fullmatch(command.words)) is not None:
+        cloud.named[kept[1]] = "\n".join(run(Command(kept[2]), cloud))
+        return []
+    program, *words = shlex.split(Template(command.words.replace("\\\n", " ")).safe_substitute(cloud.named))
     placed = [str(cloud.path / word) if FILE.fullmatch(word) else word for word in words]
     if program == "write":
         Path(placed[0]).write_text(" ".join(words[1:]) + "\n")
