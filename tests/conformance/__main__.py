@@ -18,11 +18,12 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.conformance import evidence, tempest
+from tests.conformance import evidence, placement, tempest, venv
 
 from daemon import Daemon
 
-AREAS: Final = ("identity", "image", "network")
+TEMPEST: Final = ("identity", "image", "network")
+AREAS: Final = (*TEMPEST, "placement")
 
 
 def main() -> None:
@@ -38,6 +39,14 @@ def main() -> None:
 
 def run(area: str, driver: str) -> bool:
     """Whether all of an area passed."""
+    if area in TEMPEST:
+        return run_tempest(area, driver)
+    outcomes = placement.run(str(venv.make("gabbi", *placement.PACKAGES) / "python"))
+    return told("placement", placement.ABOUT, outcomes)
+
+
+def run_tempest(area: str, driver: str) -> bool:
+    """Tempest's tests of one API, on a cloud of their own."""
     folder = Path(tempfile.mkdtemp(prefix=f"kilonova-conformance-{area}-"))
     folder.chmod(0o755)
     daemon = Daemon(folder / "cloud", ("--driver", driver), {"KILONOVA_IMPORT_NETWORKS": "127.0.0.0/8"})
@@ -48,9 +57,14 @@ def run(area: str, driver: str) -> bool:
         daemon.run("clean", "--yes")
         shutil.rmtree(folder)
     about = f"`tempest.api.{area}` of {tempest.PACKAGES[0]} against a cloud on the `{driver}` driver, unchanged."
-    evidence.write(f"tempest-{area}", about, outcomes)
+    return told(f"tempest-{area}", about, outcomes)
+
+
+def told(suite: str, about: str, outcomes: list[evidence.Outcome]) -> bool:
+    """Write what a suite came to; whether all of it passed."""
+    evidence.write(suite, about, outcomes)
     counts = Counter(one.status for one in outcomes)
-    print(f"{area}: {counts['success']} passed, {counts['fail']} failed, {counts['skip']} skipped")  # noqa: T201
+    print(f"{suite}: {counts['success']} passed, {counts['fail']} failed, {counts['skip']} skipped")  # noqa: T201
     return not counts["fail"]
 
 
