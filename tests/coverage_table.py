@@ -51,12 +51,13 @@ NOTES = {
 (`OS-EP-FILTER`) are not built.""",
     "compute": """Within these, 501:
 
-- block devices other than the image's own disk; trusted image certificates; a later change of `OS-DCF:diskConfig`
+- block devices other than the image's own disk; trusted image certificates; the scheduler hints
+  `target_cell`, `build_near_host_ip` and `cidr`
 - moves of servers with an ephemeral disk, or with resources beside their flavor's sizes; a resize that changes such a
   disk, swap or those resources
 - `os-keypairs` of type x509 without a certificate to import
 - quotas of single users; a quota of fixed addresses
-- `os-hypervisors/{hypervisor_id}/uptime`; a hypervisor's maintenance mode (`os-hosts`): drain the host instead
+- a hypervisor's maintenance mode (`os-hosts`): drain the host instead
 - sorting by a few keys that are not stored""",
 }
 

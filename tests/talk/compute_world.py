@@ -96,6 +96,10 @@ async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any
     return await client.post(f"/servers/{server_id}/action", json={action: value})
 
 
+BOOTED = 1_700_000_000 * 1_000_000
+"""When the machines of these clouds started, µs."""
+
+
 class NameGate:
     """A gate whose tokens are the callers' names."""
 
@@ -179,7 +183,7 @@ class Site:
         drivers = drivers or Drivers(
             FakeVirt(state_dir=place / "virt"), FakeNet(world=FakeWorld()), FakeBlock(state_dir=place / "disk")
         )
-        identity = Identity(new_uuid(), name, "boot", new_uuid())
+        identity = Identity(new_uuid(), name, "boot", new_uuid(), BOOTED)
         journal = Journal(place / "journal")
         agent = Agent(identity, drivers, journal, self.bus, self.clock, random.Random(1), rhythm=RHYTHM)
         self.agents.append(agent)

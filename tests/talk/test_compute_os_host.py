@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from compute_world import Site, fault
 
 OLD = {"openstack-api-version": "compute 2.42"}
@@ -42,3 +44,32 @@ async def test_who_may_and_until_when(still: Site) -> None:
         assert (await still.admin.request(method, path, json=body)).status_code == 404
     assert fault(await still.admin.get("/os-hosts/nowhere", headers=OLD))[0] == 404
     assert (await still.admin.get("/os-hosts/host1/reboot", headers=OLD)).status_code == 501
+
+
+async def test_how_long_a_host_has_been_up(still: Site) -> None:
+    old = {"openstack-api-version": "compute 2.87"}
+    [one] = (await still.admin.get("/os-hypervisors", headers=old)).json()["hypervisors"]
+    path = f"/os-hypervisors/{one['id']}/uptime"
+    told = (await still.admin.get(path, headers=old)).json()["hypervisor"]
+    assert told["hypervisor_hostname"] == "host1"
+    assert re.fullmatch(r" \d\d:\d\d:\d\d up \d{4,} days, (\d+:\d\d|\d+ min)", told["uptime"])
+    assert (await still.ann.get(path, headers=old)).status_code == 403
+    assert (await still.admin.get(path)).status_code == 404
+    [shown] = (await still.admin.get("/os-hypervisors/detail")).json()["hypervisors"]
+    assert shown["uptime"].partition(" up ")[2] == told["uptime"].partition(" up ")[2]
+    host = one["id"]
+    assert (await still.admin.put(f"/os-services/{host}", json={"forced_down": True})).status_code == 200
+    assert fault(await still.admin.get(path, headers=old))[0] == 400
+    assert (await still.admin.get(f"/os-hypervisors/{host}")).json()["hypervisor"]["uptime"] is None
+
+
+async def test_disk_configuration_is_changed_by_an_update(still: Site) -> None:
+    server = await still.make()
+    for wanted in ("AUTO", "MANUAL"):
+        changed = await still.ann.put(f"/servers/{server}", json={"server": {"OS-DCF:diskConfig": wanted}})
+        assert changed.json()["server"]["OS-DCF:diskConfig"] == wanted
+        assert (await still.ann.get(f"/servers/{server}")).json()["server"]["OS-DCF:diskConfig"] == wanted
+    bad = await still.ann.put(f"/servers/{server}", json={"server": {"OS-DCF:diskConfig": "auto"}})
+    assert bad.status_code == 400
+    other = await still.bob.put(f"/servers/{server}", json={"server": {"OS-DCF:diskConfig": "AUTO"}})
+    assert other.status_code == 404

@@ -16,7 +16,7 @@ from kilonova.core.errors import Unavailable
 from kilonova.core.ids import new_uuid
 from kilonova.guestimage.kernel import find_kernel
 from kilonova.kit.bus import Bus
-from kilonova.kit.clock import Clock
+from kilonova.kit.clock import SECOND, Clock
 from kilonova.node.agent import Agent, Drivers, Identity
 from kilonova.node.driver.block.fake import FakeBlock
 from kilonova.node.driver.failure import DriverError
@@ -68,7 +68,7 @@ def _fake(settings: Settings, state: StateDir, bus: Bus, clock: Clock, index: in
     script = FakeScript(delays={"power_on": settings.fake_boot_seconds} if settings.fake_boot_seconds else {})
     virt = FakeVirt(script=script, state_dir=place / "virt", clock=clock)
     drivers = Drivers(virt, FakeNet(), FakeBlock(state_dir=place / "block", clock=clock))
-    identity = Identity(state.host_id(index), f"fake-{index}", "simulated", new_uuid())
+    identity = Identity(state.host_id(index), f"fake-{index}", "simulated", new_uuid(), clock.now())
     journal = Journal(place / "journal")
     return Agent(identity, drivers, journal, bus, clock, random.SystemRandom(), parallel=64)
 
@@ -93,7 +93,7 @@ async def _real(settings: Settings, state: StateDir, cloud_id: str, bus: Bus, cl
         group=grp.getgrnam("libvirt-qemu").gr_gid,
         clock=clock,
     )
-    identity = Identity(state.host_id(0), socket.gethostname(), _boot_id(), new_uuid())
+    identity = Identity(state.host_id(0), socket.gethostname(), _boot_id(), new_uuid(), _booted_at())
     journal = Journal(place / "journal")
     drivers = Drivers(virt, LinuxNet(cloud_id), block)
     return Agent(
@@ -127,6 +127,12 @@ async def _accelerator(settings: Settings, state: StateDir, place: Path, tell: T
 def _boot_id() -> str:
     """What the kernel drew when this machine started."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _booted_at() -> int:
+    """When this machine started, µs (proc(5), `btime`)."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    return next((int(line.split()[1]) * SECOND for line in lines if line.startswith("btime ")), 0)
 
 
 def node_dir(settings: Settings, state: StateDir, cloud_id: str) -> Path:

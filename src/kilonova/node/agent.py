@@ -69,12 +69,14 @@ class Rhythm:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this node is. `boot_id` is the machine's, `incarnation` this agent's."""
+    """Who this node is. `boot_id` is the machine's, `incarnation` this agent's; `booted_at`: when the machine started,
+    µs (0: unknown)."""
 
     host_id: str
     name: str
     boot_id: str
     incarnation: str
+    booted_at: int = 0
 
 
 class Agent:
@@ -213,6 +215,7 @@ class Agent:
                 boot_id=identity.boot_id,
                 incarnation=identity.incarnation,
                 inventory=inventory,
+                booted_at=identity.booted_at,
             )
         )
         self._journal.acknowledge(welcome.acked)

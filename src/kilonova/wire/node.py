@@ -43,7 +43,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """A node presents itself. `boot_id` changes when the machine restarted, `incarnation` with each agent start."""
+    """A node presents itself. `boot_id` changes when the machine restarted, `incarnation` with each agent start;
+    `booted_at` is when the machine started, µs (0: not told)."""
 
     protocol: int
     host_id: str
@@ -51,6 +52,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     incarnation: str
     inventory: Inventory
+    booted_at: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,6 +54,7 @@ class Host:
     updated_at: int
     disabled_reason: str
     forced_down: bool = False
+    booted_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

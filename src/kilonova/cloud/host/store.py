@@ -43,6 +43,7 @@ host = Table(
     Column("forced_down", Boolean, nullable=False, server_default=false()),
     Column("zone", String(255), nullable=False),
     Column("boot_id", String(64), nullable=False),
+    Column("booted_at", BigInteger, nullable=False, server_default="0"),
     Column("incarnation", String(64), nullable=False),
     Column("hypervisor_type", String(32), nullable=False),
     Column("hypervisor_version", Integer, nullable=False),
@@ -104,7 +105,8 @@ def greet(tx: Tx, hello: Hello, ratio: Ratio, zone: str) -> Host:
         "disk_capacity": int(has.disk_gb * ratio.disk),
     }
     facts: dict[str, Any] = {
-        "name": hello.name, "up": True, "boot_id": hello.boot_id, "incarnation": hello.incarnation,
+        "name": hello.name, "up": True, "boot_id": hello.boot_id, "booted_at": hello.booted_at,
+        "incarnation": hello.incarnation,
         "hypervisor_type": has.hypervisor_type, "hypervisor_version": has.hypervisor_version,
         "architecture": has.architecture, "cpu_info": has.cpu_info, "vcpus_total": has.vcpus,
         "memory_total": has.memory_mb, "disk_total": has.disk_gb, "memory_overhead": has.memory_overhead_mb,

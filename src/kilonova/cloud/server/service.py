@@ -123,10 +123,16 @@ class ServerService:
         await self._commands.act(context, scope, server_id, act)
 
     async def rename(self, context: Context, scope: Scope, server_id: str, **values: Any) -> Server:
-        """Change name, description or hostname."""
+        """Change name, description, hostname, what a zone pins it to or the addresses that it is told by. `disk_config`
+        (AUTO, MANUAL): whether its file system shall grow with its disk, for whoever looks at it."""
 
         def work(tx: Tx) -> Server:
-            return store.edit(tx, scope, server_id, **values)
+            changes = dict(values)
+            if wanted := changes.pop("disk_config", None):
+                image = store.lock(tx, scope, server_id).image
+                properties = {**(image.get("properties") or {}), "auto_disk_config": str(wanted == "AUTO").lower()}
+                changes["image"] = {**image, "properties": properties}
+            return store.edit(tx, scope, server_id, **changes)
 
         return await self._db.write(work)
 

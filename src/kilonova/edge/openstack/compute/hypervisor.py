@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from kilonova.cloud.host.service import HostView
 from kilonova.cloud.server.service import ServerService
 from kilonova.core.context import ALL
-from kilonova.core.errors import Invalid, NotBuilt, NotFound
+from kilonova.core.errors import Invalid, NotFound
 from kilonova.edge.openstack.compute.host import Hosts, number
 from kilonova.edge.openstack.compute.link import page_path
 from kilonova.edge.openstack.compute.policy import PREFIX
 from kilonova.edge.openstack.compute.schema import BOOLEAN, HOST, PAGE, PAGE_ONCE, is_true
 from kilonova.edge.openstack.page import next_links, read_page
+from kilonova.kit.clock import SECOND
 from kilonova.kit.http import Request, Route, VersionedSchemas, query, single
 
 _PATTERN: Final = {"hypervisor_hostname_pattern": single(HOST), "with_servers": single(BOOLEAN)}
@@ -62,8 +64,12 @@ class HypervisorRoutes:
         return {"hypervisor": await self._detail(await self._one(request), request)}
 
     async def show_uptime(self, request: Request) -> dict[str, Any]:
-        await self._one(request)
-        raise NotBuilt("Hosts do not tell how long they have been up")
+        """How long its machine has been up; as with Nova, a host that is down cannot be asked."""
+        one = await self._one(request)
+        uptime = _uptime(one)
+        if uptime is None:
+            raise Invalid(f"Compute host {one.host.name} is down, or has not told since when it is up.")
+        return {"hypervisor": {**await self._brief(one, request), "uptime": uptime}}
 
     async def search(self, request: Request) -> dict[str, Any]:
         """Below 2.53: by a part of the name; `/servers` with what runs there."""
@@ -130,7 +136,7 @@ class HypervisorRoutes:
             "disabled_reason": host.disabled_reason or None,
         }
         if minor >= 88:
-            return {**shown, "uptime": None}
+            return {**shown, "uptime": _uptime(one)}
         return {**shown, **_numbers(one), "cpu_info": host.cpu_info if minor < 28 else _processor(host.cpu_info)}
 
 
@@ -162,6 +168,17 @@ def _numbers(one: HostView) -> dict[str, int]:
         "running_vms": one.servers,
         "current_workload": 0,
     }
+
+
+def _uptime(one: HostView) -> str | None:
+    """What uptime(1) prints there, without users and load, of which a host tells nothing; None while it is down."""
+    host, now = one.host, datetime.now(UTC)
+    if not (host.up and host.booted_at):
+        return None
+    up = now - datetime.fromtimestamp(host.booted_at / SECOND, UTC)
+    hours, minutes = divmod(max(0, up.seconds // 60), 60)
+    days = f"{up.days} day{'s' * (up.days != 1)}, " if up.days > 0 else ""
+    return f" {now:%H:%M:%S} up {days}{f'{hours}:{minutes:02}' if hours else f'{minutes} min'}"
 
 
 def _processor(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 
 from kilonova.cloud.server.model import Repeat, Server
 from kilonova.cloud.server.service import ServerService
-from kilonova.core.errors import Conflict, Invalid, NotBuilt, NotFound
+from kilonova.core.errors import Conflict, Invalid, NotFound
 from kilonova.core.ids import is_uuid
 from kilonova.edge.openstack.compute.host import Hosts
 from kilonova.edge.openstack.compute.link import Links, page_path
@@ -119,7 +119,7 @@ class ServerRoutes:
         """API reference "Update Server": name, description, host name; from 2.104 the zone that it is pinned to."""
         asked = dict(request.json["server"])
         if "OS-DCF:diskConfig" in asked:
-            raise NotBuilt("The attribute OS-DCF:diskConfig cannot be changed yet")
+            asked["disk_config"] = asked.pop("OS-DCF:diskConfig")
         for name, column in (("accessIPv4", "access_ip4"), ("accessIPv6", "access_ip6")):
             if name in asked:
                 asked[column] = asked.pop(name)
