@@ -47,6 +47,7 @@ from kilonova.cloud.server.nodes import Nodes
 from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
+from kilonova.cloud.server.usage_audit import UsageAudit
 from kilonova.core.context import ALL, Context
 from kilonova.core.errors import NotFound, Unauthenticated
 from kilonova.core.ids import new_uuid
@@ -60,7 +61,7 @@ from kilonova.edge.watch.stream import Streams
 from kilonova.edge.web.console import ConsoleProxy
 from kilonova.kit.blob import DirectoryBlobs
 from kilonova.kit.bus import LocalBus
-from kilonova.kit.clock import SystemClock
+from kilonova.kit.clock import SystemClock, VirtualClock
 from kilonova.kit.db import Database
 from kilonova.kit.http import App, Request
 from kilonova.kit.ops.engine import Engine, Pace
@@ -98,6 +99,10 @@ async def act(client: httpx.AsyncClient, server_id: str, action: str, value: Any
 
 BOOTED = 1_700_000_000 * 1_000_000
 """When the machines of these clouds started, µs."""
+
+
+AHEAD = 3600 * 1_000_000
+"""How much later it is for the usage audit, so that the present hour is over."""
 
 
 class NameGate:
@@ -140,6 +145,7 @@ class Site:
         self.link = NodeLink(db, bus, self.clock, self.ops, document_store, self.images.ticket, "abcdef", silence=60,
                              deposits=Deposits(db, self.uploads))  # fmt: skip
         nics = ServerNics(db, self.ops, self.networks.attachments, 5)
+        self.usage_audit = UsageAudit(db, VirtualClock(self.clock.now() + AHEAD), "hour")
         self.services = ComputeServices(
             servers=self.servers, feed=self.feed,
             actions=ServerActions(db, self.ops, self.images, self.networks.allocation),
@@ -149,6 +155,7 @@ class Site:
             attendance=Attendance(db, self.ops, self.nodes, self.clock),
             server_nics=nics,
             outside=OutsideEvents(db, self.nodes, self.networks.attachments, nics, self.address_book.notify),
+            usage_audit=self.usage_audit,
             flavors=self.flavors, keypairs=self.keypairs, images=self.images,
             networks=self.networks, quotas=self.quotas, hosts=HostService(db), console=self.console,
             aggregates=AggregateService(db, new_uuid), project_exists=self.project_exists,

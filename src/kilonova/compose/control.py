@@ -57,7 +57,7 @@ from kilonova.cloud.placement.service import PlacementServices
 from kilonova.cloud.quota.model import DEFAULTS, UNLIMITED
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.cloud.quota.store import set_limit
-from kilonova.cloud.server import consumer_store
+from kilonova.cloud.server import consumer_store, usage_audit_store
 from kilonova.cloud.server import store as server_store
 from kilonova.cloud.server.action import ServerActions
 from kilonova.cloud.server.attendance import Attendance
@@ -75,6 +75,7 @@ from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.placement import Placement
 from kilonova.cloud.server.service import ServerService
 from kilonova.cloud.server.upkeep import Upkeep
+from kilonova.cloud.server.usage_audit import UsageAudit
 from kilonova.compose.address import free_public_cidr
 from kilonova.compose.foreign import build_keystone
 from kilonova.core.context import ALL, Context
@@ -194,6 +195,7 @@ class Control:
         self.consoles = Consoles(self.db, self.nodes, lambda: secrets.token_urlsafe(32))
         attachments = self.networks.attachments
         self.outside = OutsideEvents(self.db, self.nodes, attachments, self.server_nics, self.address_book.notify)
+        self.usage_audit = UsageAudit(self.db, self.clock)
         self.drains = Drains(self.db, self.operations)
         self.server_groups = ServerGroups(self.db, new_uuid)
         self.server_images = ServerImages(self.db, self.operations, self.images)
@@ -243,6 +245,7 @@ class Control:
             ("servers", 10.0, self.upkeep.run),
             ("consoles", 600.0, self.consoles.sweep),
             ("events", 60.0, self._forget_events),
+            ("usage audit", 60.0, self.usage_audit.run),
             ("history", 3600.0, self._forget_old),
         ]
 
@@ -259,7 +262,7 @@ class Control:
 
         def work(tx: Tx) -> int:
             before = tx.now - days * 86400 * SECOND
-            forgetters = (prune, server_store.forget, image_store.forget, task_store.forget)
+            forgetters = (prune, server_store.forget, image_store.forget, task_store.forget, usage_audit_store.forget)
             return sum(forget(tx, before) for forget in forgetters)
 
         while await self.db.write(work):

@@ -80,6 +80,7 @@ def _compute(control: Control) -> Service:
         attendance=control.attendance,
         consoles=control.consoles,
         outside=control.outside,
+        usage_audit=control.usage_audit,
         flavors=control.flavors,
         keypairs=control.keypairs,
         images=control.images,

@@ -12,7 +12,8 @@ CREATED: Final = "server.created"
 STATE: Final = "server.state"
 CHANGED: Final = "server.changed"
 DELETED: Final = "server.deleted"
-KINDS: Final = (CREATED, STATE, CHANGED, DELETED)
+EXISTS: Final = "server.exists"
+KINDS: Final = (CREATED, STATE, CHANGED, DELETED, EXISTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Event:
     """Something that happened to a server. `seq` rises in the order in which events of one server happened; `at` in µs.
 
     `body`: `phase`, `power`, `request_id`, and where they apply `before` (the phase), `event` (the move's name),
-    `changed` (names of what changed), `fault` (public text), `host` (for operators only).
+    `changed` (names of what changed), `fault` (public text), `host` (for operators only). Of the usage audit's
+    (`EXISTS`): `period`, from and to in µs, in which the server was there.
     """
 
     seq: int

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kilonova.cloud.event import store as events
-from kilonova.cloud.event.model import CHANGED, CREATED, DELETED, STATE
+from kilonova.cloud.event.model import CHANGED, CREATED, DELETED, EXISTS, STATE
 from kilonova.cloud.server.model import Server
 from kilonova.kit.db import Tx
 
@@ -47,6 +47,12 @@ def edited(tx: Tx, before: Server, after: Server) -> None:
 def buried(tx: Tx, before: Server, after: Server) -> None:
     """A server is gone."""
     events.add(tx, DELETED, [(after.project_id, after.id)], [{**_body(after), "before": before.phase}])
+
+
+def audited(tx: Tx, servers: Sequence[Server], begin: int, end: int) -> None:
+    """Servers were there in a period that is over (µs)."""
+    bodies = [{**_body(s), "period": [begin, end]} for s in servers]
+    events.add(tx, EXISTS, [(s.project_id, s.id) for s in servers], bodies)
 
 
 def _body(server: Server) -> dict[str, Any]:

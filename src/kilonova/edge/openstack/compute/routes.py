@@ -23,6 +23,7 @@ from kilonova.cloud.server.move import ServerMoves
 from kilonova.cloud.server.nic import ServerNics
 from kilonova.cloud.server.outside import OutsideEvents
 from kilonova.cloud.server.service import ServerService
+from kilonova.cloud.server.usage_audit import UsageAudit
 from kilonova.core.context import Context
 from kilonova.core.errors import Invalid
 from kilonova.core.ids import NewId, new_uuid
@@ -57,6 +58,7 @@ from kilonova.edge.openstack.compute.server.tag import TagRoutes
 from kilonova.edge.openstack.compute.server.wait import Waiting
 from kilonova.edge.openstack.compute.unbuilt import unbuilt_routes
 from kilonova.edge.openstack.compute.usage import UsageRoutes
+from kilonova.edge.openstack.compute.usage_audit import UsageAuditRoutes
 from kilonova.edge.openstack.compute.version import VERSIONING, discovery_routes
 from kilonova.edge.openstack.fault import compute_fault
 from kilonova.kit.http import Request, Route, Service
@@ -80,6 +82,7 @@ class ComputeServices:
     attendance: Attendance
     consoles: Consoles
     outside: OutsideEvents
+    usage_audit: UsageAudit
     flavors: FlavorService
     keypairs: KeypairService
     images: ImageService
@@ -143,6 +146,7 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *ImagingRoutes(s.imaging, creation).routes(),
         *MoveRoutes(s.moves, s.hosts).routes(),
         *UsageRoutes(s.servers).routes(),
+        *UsageAuditRoutes(s.usage_audit).routes(),
         *GroupRoutes(s.server_groups).routes(),
         *TagRoutes(s.servers, s.actions).routes(),
         *MigrationRoutes(s.moves).routes(),

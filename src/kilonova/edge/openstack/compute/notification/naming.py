@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from kilonova.cloud.event.model import CHANGED, CREATED, DELETED, Event
+from kilonova.cloud.event.model import EXISTS as EXISTED
 from kilonova.cloud.server.phase import ACTS
 
 UPDATE: Final = "instance.update"
 CREATE: Final = "instance.create"
+EXISTS: Final = "instance.exists"
 
 _ACTIONS: Final[Mapping[str, str]] = {
     "starting": "power_on", "stopping": "power_off", "rebooting": "reboot", "resetting": "reboot", "pausing": "pause",
@@ -30,6 +32,8 @@ def event_types(event: Event) -> list[str]:
         return [f"{CREATE}.start"]
     if event.kind == DELETED:
         return ["instance.delete.end"]
+    if event.kind == EXISTED:
+        return [EXISTS]
     if event.kind == CHANGED:
         return _changed(event)
     action = _action(event)

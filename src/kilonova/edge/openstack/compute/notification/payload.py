@@ -14,7 +14,7 @@ from kilonova.cloud.keypair.key import fingerprint
 from kilonova.cloud.server.model import FlavorCopy, NicView, Server
 from kilonova.core.errors import Invalid
 from kilonova.edge.openstack.compute.link import moment
-from kilonova.edge.openstack.compute.notification.naming import CREATE, UPDATE
+from kilonova.edge.openstack.compute.notification.naming import CREATE, EXISTS, UPDATE
 from kilonova.edge.openstack.compute.server.state import STATES
 from kilonova.edge.openstack.compute.server.view import disk_config
 
@@ -33,6 +33,9 @@ def payload(event_type: str, event: Event, server: Server, instance_name: str) -
     data = _instance(event, server)
     if event_type == UPDATE:
         return _object("InstanceUpdatePayload", "1.9", {**data, **_update(event, server)})
+    if event_type == EXISTS:
+        period = _audit(*event.body["period"])
+        return _object("InstanceExistsPayload", "2.0", {**data, "audit_period": period, "bandwidth": []})
     data["fault"] = _fault(event.body.get("fault"))
     if event_type.startswith(f"{CREATE}."):
         return _object("InstanceCreatePayload", "1.12", {**data, **_create(server, instance_name)})
@@ -113,15 +116,19 @@ def _update(event: Event, server: Server) -> dict[str, Any]:
     old = STATES[event.body.get("before", event.body["phase"])]
     change = {"old_state": old.vm, "state": new.vm, "old_task_state": old.task, "new_task_state": new.task}
     at = datetime.fromtimestamp(event.at // 1_000_000, UTC)
-    month = at.replace(day=1, hour=0, minute=0, second=0).isoformat()[:19] + "Z"
-    period = {"audit_period_beginning": month, "audit_period_ending": moment(event.at)}
+    month = at.replace(day=1, hour=0, minute=0, second=0)
     return {
         "state_update": _object("InstanceStateUpdatePayload", "1.0", change),
-        "audit_period": _object("AuditPeriodPayload", "1.0", period),
+        "audit_period": _audit(int(month.timestamp()) * 1_000_000, event.at),
         "bandwidth": [],
         "old_display_name": event.body.get("old_name"),
         "tags": list(server.tags),
     }
+
+
+def _audit(begin: int, end: int) -> dict[str, Any]:
+    period = {"audit_period_beginning": moment(begin), "audit_period_ending": moment(end)}
+    return _object("AuditPeriodPayload", "1.0", period)
 
 
 def _flavor(flavor: FlavorCopy) -> dict[str, Any]:
