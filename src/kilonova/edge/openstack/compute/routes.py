@@ -32,15 +32,18 @@ from kilonova.edge.openstack.compute.aggregate import AggregateRoutes
 from kilonova.edge.openstack.compute.empty import EmptyRoutes
 from kilonova.edge.openstack.compute.extension import ExtensionRoutes
 from kilonova.edge.openstack.compute.flavor import FlavorRoutes
+from kilonova.edge.openstack.compute.floating_ip import FloatingIpRoutes
 from kilonova.edge.openstack.compute.group import GroupRoutes
 from kilonova.edge.openstack.compute.host import HostRoutes
 from kilonova.edge.openstack.compute.hypervisor import HypervisorRoutes
 from kilonova.edge.openstack.compute.keypair import KeypairRoutes
 from kilonova.edge.openstack.compute.migration import MigrationRoutes
+from kilonova.edge.openstack.compute.network import NetworkRoutes
 from kilonova.edge.openstack.compute.os_host import OsHostRoutes
 from kilonova.edge.openstack.compute.outside import OutsideRoutes
 from kilonova.edge.openstack.compute.quota import ProjectExists, QuotaRoutes
 from kilonova.edge.openstack.compute.schema import FORMATS, strict_from
+from kilonova.edge.openstack.compute.security_group import SecurityGroupRoutes
 from kilonova.edge.openstack.compute.server.action import ActionRoutes, Console, absent_actions
 from kilonova.edge.openstack.compute.server.action_log import ActionLogRoutes
 from kilonova.edge.openstack.compute.server.address import AddressActionRoutes
@@ -160,6 +163,9 @@ def _versioned(s: ComputeServices, cloud_id: str, new_id: NewId) -> list[Route]:
         *QuotaRoutes(s.quotas, s.project_exists).routes(),
         *HostRoutes(s.hosts).routes(),
         *OsHostRoutes(s.hosts, s.servers).routes(),
+        *SecurityGroupRoutes(s.networks).routes(),
+        *FloatingIpRoutes(s.networks).routes(),
+        *NetworkRoutes(s.networks).routes(),
         *AggregateRoutes(s.aggregates, s.hosts).routes(),
         *HypervisorRoutes(s.hosts, s.servers).routes(),
         *OutsideRoutes(s.outside).routes(),

@@ -19,9 +19,7 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
     (81, None): ("/os-aggregates/{aggregate_id}/images",),
     (1, 35): (
         "/images", "/images/detail", "/images/{image_id}", "/os-baremetal-nodes", "/os-baremetal-nodes/{node_id}",
-        "/os-baremetal-nodes/{node_id}/action", "/os-floating-ip-pools", "/os-floating-ips",
-        "/os-floating-ips/{address_id}", "/os-networks", "/os-networks/{network_id}", "/os-security-group-rules",
-        "/os-security-group-rules/{rule_id}", "/os-security-groups", "/os-security-groups/{group_id}",
+        "/os-baremetal-nodes/{node_id}/action", "/os-networks", "/os-networks/{network_id}",
         "/os-snapshots", "/os-snapshots/detail", "/os-snapshots/{snapshot_id}", "/os-tenant-networks",
         "/os-tenant-networks/{network_id}", "/os-volumes", "/os-volumes/detail", "/os-volumes/{volume_id}",
     ),

@@ -62,7 +62,7 @@ class AddressActionRoutes:
         wanted = tuple(dict.fromkeys(group for port in ports for group in port.groups))
         found = await self._networks.groups.find(request.context, Listing(filters={"id": wanted})) if wanted else []
         names = {group.id: group for group in found}
-        return {"security_groups": [_shown(names[one], names) for one in wanted if one in names]}
+        return {"security_groups": [show_group(names[one], names) for one in wanted if one in names]}
 
     async def add_group(self, request: Request) -> None:
         """Put every port of the server that takes groups into one more."""
@@ -164,15 +164,16 @@ def _addresses(port: Port) -> list[WantedIp]:
     return [WantedIp(ip.subnet_id, ip.address) for ip in port.fixed_ips]
 
 
-def _shown(group: Group, names: dict[str, Group]) -> dict[str, Any]:
-    rules = [_rule(rule, names) for rule in group.rules if rule.direction == "ingress"]
+def show_group(group: Group, names: dict[str, Group]) -> dict[str, Any]:
+    """A group as Nova's own was; `names`: the groups that its rules may name, by id."""
+    rules = [show_rule(rule, names) for rule in group.rules if rule.direction == "ingress"]
     return {
         "id": group.id, "name": group.name, "description": group.description, "tenant_id": group.project_id,
         "rules": rules,
     }  # fmt: skip
 
 
-def _rule(rule: Rule, names: dict[str, Group]) -> dict[str, Any]:
+def show_rule(rule: Rule, names: dict[str, Group]) -> dict[str, Any]:
     """In the form of Nova's own groups: no protocol and no ports are null, a source is a prefix or a group."""
     source = names.get(rule.remote_group or "")
     anywhere = "::/0" if rule.ethertype == "IPv6" else "0.0.0.0/0"
