@@ -22,7 +22,7 @@ from kilonova.cloud.network.router_service import RouterService
 from kilonova.cloud.network.subnet_service import SubnetService
 from kilonova.cloud.network.tag_service import TagService
 from kilonova.cloud.quota import store as quota
-from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.cloud.quota.model import Use
 from kilonova.core.errors import Invalid
 from kilonova.kit.db import Tx
 
@@ -66,13 +66,18 @@ class LimitService:
 
         def work(tx: Tx) -> dict[str, dict[str, int]]:
             found = quota.own_limits(tx, RESOURCES)
-            return {project_id: {**self.defaults(), **limits} for project_id, limits in found.items()}
+            return {project_id: {**_defaults(tx), **limits} for project_id, limits in found.items()}
 
         return await self._ground.db.read(work)
 
-    def defaults(self) -> dict[str, int]:
+    async def defaults(self) -> dict[str, int]:
         """The limits of a project that has none of its own."""
-        return {resource: DEFAULTS[resource] for resource in RESOURCES}
+        return await self._ground.db.read(_defaults)
+
+
+def _defaults(tx: Tx) -> dict[str, int]:
+    known = quota.defaults(tx)
+    return {resource: known[resource] for resource in RESOURCES}
 
 
 class NetworkServices:

@@ -37,6 +37,20 @@ class QuotaService:
 
         return await self._db.write(work)
 
+    async def defaults(self) -> Mapping[str, int]:
+        """The limits of a project that has none of its own."""
+        return await self._db.read(store.defaults)
+
+    async def set_defaults(self, limits: Mapping[str, int]) -> Mapping[str, int]:
+        """Set limits (-1: none) of every project that has none of its own; they may lie below what one uses."""
+
+        def work(tx: Tx) -> Mapping[str, int]:
+            for resource, limit in sorted(limits.items()):
+                store.set_limit(tx, store.DEFAULT_CLASS, resource, limit)
+            return store.defaults(tx)
+
+        return await self._db.write(work)
+
     async def reset(self, project_id: str) -> None:
         """Go back to the defaults."""
         await self._db.write(lambda tx: store.reset_limits(tx, project_id))

@@ -49,9 +49,9 @@ quota_charge = Table(
 )
 
 # What every boot runs is composed once: that costs several times what running it does.
-_LIMITS: Final = select(quota_limit.c.resource, quota_limit.c.limit).where(
-    quota_limit.c.project_id == bindparam("whose")
-)
+DEFAULT_CLASS: Final = "class:default"
+"""Whose limits are those of every project that has none of its own; no project's id looks like this."""
+_LIMITS: Final = select(quota_limit).where(quota_limit.c.project_id.in_((bindparam("whose"), DEFAULT_CLASS)))
 _USES: Final = select(quota_use.c.resource, quota_use.c.used).where(quota_use.c.project_id == bindparam("whose"))
 _CHARGE: Final = insert(quota_charge)
 _GROWN: Final = quota_use.c.used + bindparam("more", type_=BigInteger)
@@ -68,9 +68,15 @@ _GROW: Final = (
 
 
 def limits(tx: Tx, project_id: str) -> dict[str, int]:
-    """Every limit of a project: its own, else the default."""
-    rows = tx.execute(_LIMITS, {"whose": project_id})
-    return {**DEFAULTS, **{r.resource: r.limit for r in rows}}
+    """Every limit of a project: its own, else the default class's, else the built-in one."""
+    rows = tx.execute(_LIMITS, {"whose": project_id}).all()
+    common = {r.resource: r.limit for r in rows if r.project_id == DEFAULT_CLASS}
+    return {**DEFAULTS, **common, **{r.resource: r.limit for r in rows if r.project_id == project_id}}
+
+
+def defaults(tx: Tx) -> dict[str, int]:
+    """The limits of a project that has none of its own."""
+    return limits(tx, DEFAULT_CLASS)
 
 
 def uses(tx: Tx, project_id: str, resources: Iterable[str]) -> dict[str, Use]:
@@ -96,7 +102,10 @@ def reset_limits(tx: Tx, project_id: str, resources: Iterable[str] | None = None
 def own_limits(tx: Tx, resources: Iterable[str]) -> dict[str, dict[str, int]]:
     """The limits that projects have of their own, by project, in the order of their ids."""
     found: dict[str, dict[str, int]] = {}
-    query = select(quota_limit).where(quota_limit.c.resource.in_(list(resources))).order_by(quota_limit.c.project_id)
+    query = select(quota_limit).where(
+        quota_limit.c.resource.in_(list(resources)), quota_limit.c.project_id != DEFAULT_CLASS
+    )
+    query = query.order_by(quota_limit.c.project_id)
     for row in tx.execute(query):
         found.setdefault(row.project_id, {})[row.resource] = row.limit
     return found

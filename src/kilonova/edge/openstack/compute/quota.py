@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from kilonova.cloud.quota.model import DEFAULTS, Use
+from kilonova.cloud.quota.model import Use
 from kilonova.cloud.quota.service import QuotaService
 from kilonova.core.errors import Forbidden, Invalid, NotBuilt
 from kilonova.edge.openstack.compute.policy import PREFIX, owner_of
@@ -54,6 +54,20 @@ def _update(minor: int) -> dict[str, Any]:
     return dict(boxed("quota_set", record({**dict.fromkeys(_names(minor), _NUMBER), "force": BOOLEAN})))
 
 
+def _class_names(minor: int) -> tuple[str, ...]:
+    """Those of a quota class, which had no server groups at first, and networks' limits until then."""
+    groups = ("server_groups", "server_group_members")
+    if minor >= 50:
+        return tuple(name for name in _names(minor) if name not in ("fixed_ips", *_NETWORK))
+    return tuple(name for name in _names(1) if name not in groups)
+
+
+def _update_class(minor: int) -> dict[str, Any]:
+    return dict(boxed("quota_class_set", record(dict.fromkeys(_class_names(minor), _NUMBER))))
+
+
+_CLASS: Final = "/os-quota-class-sets/{class_id}"
+_UPDATE_CLASS: Final = VersionedSchemas({(2, minor): _update_class(minor) for minor in (1, 50, 57)})
 _UPDATE: Final = VersionedSchemas({(2, minor): _update(minor) for minor in (1, 36, 57)})
 
 
@@ -77,6 +91,8 @@ class QuotaRoutes:
             Route("DELETE", one, self.delete, f"{rule}delete", query=_USER, success=202, target=target),
             Route("GET", f"{one}/detail", self.show_detail, f"{rule}detail", query=_USER, target=target),
             Route("GET", f"{one}/defaults", self.show_defaults, f"{rule}defaults", target=target),
+            Route("GET", _CLASS, self.show_class, f"{PREFIX}os-quota-class-sets:show"),
+            Route("PUT", _CLASS, self.update_class, f"{PREFIX}os-quota-class-sets:update", schema=_UPDATE_CLASS),
         ]
 
     async def show_limits(self, request: Request) -> dict[str, Any]:
@@ -108,8 +124,25 @@ class QuotaRoutes:
 
     async def show_defaults(self, request: Request) -> dict[str, Any]:
         project = await self._project(request)
-        uses = {name: Use(name, limit, 0) for name, limit in DEFAULTS.items()}
+        uses = await self._defaults()
         return {"quota_set": {"id": project, **_shown(uses, request)}}
+
+    async def show_class(self, request: Request) -> dict[str, Any]:
+        """What projects have that have no limits of their own; no other class means anything, as in Nova."""
+        return {"quota_class_set": {"id": request.params["class_id"], **_class(await self._defaults(), request)}}
+
+    async def update_class(self, request: Request) -> dict[str, Any]:
+        """API reference "Create or Update Quotas for Quota Class"."""
+        if request.params["class_id"] != "default":
+            raise NotBuilt("There is no quota class but the default one")
+        given = dict(request.json["quota_class_set"])
+        if int(given.pop("fixed_ips", -1)) != -1:
+            raise NotBuilt("There is no quota of fixed addresses; the network service limits ports")
+        await self._quotas.set_defaults({_NETWORK.get(name, name): int(value) for name, value in given.items()})
+        return {"quota_class_set": _class(await self._defaults(), request)}
+
+    async def _defaults(self) -> dict[str, Use]:
+        return {name: Use(name, limit, 0) for name, limit in (await self._quotas.defaults()).items()}
 
     async def update(self, request: Request) -> dict[str, Any]:
         if request.query_one("user_id") is not None:
@@ -136,6 +169,10 @@ class QuotaRoutes:
 
 def _use(uses: Mapping[str, Use], name: str) -> Use:
     return Use(name, -1, 0) if name == "fixed_ips" else uses[_NETWORK.get(name, name)]
+
+
+def _class(uses: Mapping[str, Use], request: Request) -> dict[str, int]:
+    return {name: _use(uses, name).limit for name in _class_names(request.version[1])}
 
 
 def _shown(uses: Mapping[str, Use], request: Request) -> dict[str, int]:

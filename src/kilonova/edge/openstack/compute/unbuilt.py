@@ -13,7 +13,6 @@ _PATHS: Final[dict[tuple[int, int | None], tuple[str, ...]]] = {
     (1, None): (
         f"{_S}/os-volume_attachments", f"{_S}/os-volume_attachments/{{volume_id}}",
         "/os-assisted-volume-snapshots", "/os-assisted-volume-snapshots/{snapshot_id}",
-        "/os-quota-class-sets/{class_id}",
     ),
     (97, None): (f"{_S}/shares", f"{_S}/shares/{{share_id}}"),
     (81, None): ("/os-aggregates/{aggregate_id}/images",),

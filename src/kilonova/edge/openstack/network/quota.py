@@ -59,7 +59,7 @@ class QuotaRoutes:
         return {"quota": {name: use.limit for name, use in found.items()}}
 
     async def show_default(self, request: Request) -> Answer:
-        return {"quota": self._limits.defaults()}
+        return {"quota": await self._limits.defaults()}
 
     async def show_details(self, request: Request) -> Answer:
         found = await self._limits.get(request.params["project_id"])
